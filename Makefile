@@ -1,0 +1,101 @@
+# Everything a contributor runs. `make` alone lists it.
+#
+# Needs python3 (3.11 or newer) with venv, make and git; the rest is installed into .venv from
+# requirements/dev.txt, hash by hash.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.locked
+SOURCES := $(wildcard step tests benchmarks examples)
+SCRIPTS := .ci/run $(wildcard examples/*/*.sh tests/vectors/*.sh)
+# Passed to pytest, for example: make test ARGS='-k payload'
+ARGS ?=
+# Passed to the lock, for example: make lock LOCK='--upgrade-package rich'
+LOCK ?=
+IMAGE ?= localhost/binauthz-attest:dev
+
+# The first of these that runs and is new enough; a version manager's shim may exist and not run.
+CHOOSE_PYTHON = for python in "$(PYTHON)" python3.14 python3.13 python3.12 python3.11; do \
+	  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; done
+
+# Errors only: a mirror's warnings are its owner's affair.
+INSTALL = $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
+
+# No index, no link and no path gets into a lock: it holds on any machine, whatever serves its packages.
+COMPILE = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command 'make lock' $(LOCK)
+
+.PHONY: help
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: env
+env: $(STAMP) ## make .venv from the lock; done again only when the lock changes
+
+# The stamp is a copy of the lock, so that only its content counts, not when it was written.
+$(STAMP): requirements/dev.txt
+	@if cmp --silent $< $@; then touch $@; exit; fi; \
+	$(CHOOSE_PYTHON); \
+	if [ -z "$$python" ]; then \
+	  echo 'make env: python3 is missing or older than 3.11; on Debian: apt install python3 python3-venv, or set PYTHON=' >&2; exit 1; fi; \
+	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+	  echo "make env: $$python has no venv or ensurepip; on Debian: apt install python3-venv" >&2; exit 1; fi; \
+	echo "make env: $$("$$python" --version) into $(VENV)"; \
+	"$$python" -m venv --clear $(VENV); \
+	$(INSTALL) --require-hashes --requirement $<; \
+	$(INSTALL) --no-deps --no-build-isolation --editable .; \
+	cp $< $@
+
+.PHONY: demo
+demo: env ## attest an image against the emulator, on this machine
+	@$(BIN)/python examples/demo/run.py
+
+.PHONY: test
+test: env ## run every test, with branch coverage
+	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --cov --cov-report=term $(ARGS)
+
+.PHONY: lint
+lint: env ## style, types, import directions
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/mypy $(SOURCES)
+	@$(BIN)/lint-imports --no-cache
+
+.PHONY: check
+check: env ## Dockerfile, action, workflows, Cloud Build, shell scripts
+	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-actions action.yml
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows $(wildcard .github/workflows/*.yml)
+	@$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(BIN)/check-jsonschema --builtin-schema vendor.cloudbuild cloudbuild.yaml
+	@$(BIN)/zizmor --offline --quiet --persona=pedantic action.yml .github
+	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); \
+	else echo 'make check: shellcheck is missing; on Debian: apt install shellcheck' >&2; exit 1; fi
+
+.PHONY: lock
+lock: env ## make the locks again from pyproject.toml
+	@$(COMPILE) --output-file requirements/runtime.txt pyproject.toml
+	@$(COMPILE) --output-file requirements/build.txt --group build
+	@$(COMPILE) --output-file requirements/dev.txt --constraints requirements/runtime.txt --group dev pyproject.toml
+
+.PHONY: vectors
+vectors: env ## make the test vectors again with gcloud, openssl and gpg
+	@$(BIN)/python tests/vectors/make_payloads.py
+	@$(BIN)/python tests/vectors/make_keys.py
+
+.PHONY: image
+image: ## build the container image with buildah or docker
+	@if command -v buildah >/dev/null; then buildah bud --tag $(IMAGE) .; \
+	elif command -v docker >/dev/null; then docker build --tag $(IMAGE) .; \
+	else echo 'make image: neither buildah nor docker is here; on Debian: apt install buildah' >&2; exit 1; fi
+
+.PHONY: clean
+clean: ## remove everything that was made
+	@rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist
+	@find step tests examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
