@@ -1,0 +1,193 @@
+"""When an attestor's attestation holds, and in which order that is found out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from step.errors import Unverified
+from step.model.attestation import Attestation, Attestor, Occurrence, Signature
+from step.model.image import ImageRef
+from step.model.keys import Algorithm, Key, UnusableKey
+from step.model.payload import Payload
+from tests.keys import PgpKind, attestor, pgp_key, pgp_sign, pkix_key, pkix_sign
+
+IMAGE = ImageRef.parse(f"gcr.io/p/i@sha256:{'a' * 64}")
+OTHER = ImageRef.parse(f"gcr.io/p/i@sha256:{'b' * 64}")
+ELSEWHERE = ImageRef.parse(f"docker.io/library/x@sha256:{'a' * 64}")
+PAYLOAD = Payload.of(IMAGE).to_bytes()
+NO_PAYLOAD = b"not JSON"
+
+P256 = Algorithm.ECDSA_P256_SHA256
+P384 = Algorithm.ECDSA_P384_SHA384
+EC, EC_OTHER, PGP = pkix_key(P256, "urn:ec"), pkix_key(P384, "urn:ec2"), pgp_key(PgpKind.ED25519)
+ATTESTOR = attestor(EC, EC_OTHER, PGP)
+
+
+def ec(payload: bytes) -> Signature:
+    return Signature(EC.id, pkix_sign(P256, payload))
+
+
+def pgp(payload: bytes) -> Signature:
+    return Signature(PGP.id, pgp_sign(PgpKind.ED25519, payload))
+
+
+@pytest.mark.parametrize("algorithm", Algorithm, ids=lambda one: one.name)
+def test_an_attestation_of_every_algorithm_verifies(algorithm: Algorithm) -> None:
+    key = pkix_key(algorithm)
+    attestation = Attestation(PAYLOAD, (Signature(key.id, pkix_sign(algorithm, PAYLOAD)),))
+    assert attestor(EC, key).verify(attestation, IMAGE) == key
+
+
+@pytest.mark.parametrize("kind", PgpKind, ids=lambda one: one.name)
+def test_an_attestation_of_every_openpgp_key_verifies(kind: PgpKind) -> None:
+    key = pgp_key(kind)
+    attestation = Attestation(PAYLOAD, (Signature(key.id, pgp_sign(kind, PAYLOAD)),))
+    assert attestor(EC, key).verify(attestation, IMAGE) == key
+
+
+def test_only_the_digest_counts_not_the_name() -> None:
+    assert ATTESTOR.verify(Attestation(PAYLOAD, (ec(PAYLOAD),)), ELSEWHERE) == EC
+
+
+def test_one_signature_that_holds_is_enough_in_any_place() -> None:
+    bad = Signature(EC.id, b"bad")
+    unknown = Signature("urn:unknown", b"")
+    for signatures in ((pgp(PAYLOAD), bad, unknown), (bad, unknown, pgp(PAYLOAD))):
+        assert ATTESTOR.verify(Attestation(PAYLOAD, signatures), IMAGE) == PGP
+
+
+def reason(attestation: Attestation, image: ImageRef = IMAGE, by: Attestor = ATTESTOR) -> str:
+    with pytest.raises(Unverified) as caught:
+        by.verify(attestation, image)
+    assert str(image) in caught.value.message
+    return caught.value.message.partition(": ")[2]
+
+
+def test_no_signature_is_no_attestation() -> None:
+    assert reason(Attestation(PAYLOAD, ())) == "it has no signature"
+
+
+def test_first_the_key_is_looked_up() -> None:
+    found = reason(Attestation(NO_PAYLOAD, (Signature("urn:unknown", b"bad"),)), OTHER)
+    assert found == f"{ATTESTOR.name} lists no key 'urn:unknown'"
+
+
+def test_then_the_signature_is_verified() -> None:
+    found = reason(Attestation(NO_PAYLOAD, (Signature(EC.id, b"bad"),)), OTHER)
+    assert found == f"the signature is not that of {EC.id} over the payload"
+
+
+def test_then_the_payload_is_parsed() -> None:
+    found = reason(Attestation(NO_PAYLOAD, (ec(NO_PAYLOAD),)), OTHER)
+    assert found == "the payload is not Binary Authorization's JSON"
+
+
+def test_then_its_digest_is_compared() -> None:
+    found = reason(Attestation(PAYLOAD, (ec(PAYLOAD),)), OTHER)
+    assert found == f"it attests {IMAGE.digest}, not {OTHER.digest}"
+
+
+def test_every_reason_is_told() -> None:
+    found = reason(Attestation(PAYLOAD, (Signature("urn:x", b""), Signature(EC.id, b""))))
+    assert found.count("; ") == 1
+    assert "urn:x" in found
+    assert EC.id in found
+
+
+@pytest.mark.parametrize("key_id", [EC.id.upper(), f" {EC.id}", f"{EC.id}/", "", EC_OTHER.id])
+def test_an_id_must_be_the_registered_one_byte_for_byte(key_id: str) -> None:
+    reason(Attestation(PAYLOAD, (Signature(key_id, pkix_sign(P256, PAYLOAD)),)))
+
+
+def test_an_attestor_without_keys_verifies_nothing() -> None:
+    assert "lists no key" in reason(Attestation(PAYLOAD, (ec(PAYLOAD),)), by=attestor())
+
+
+def test_an_unusable_key_verifies_nothing() -> None:
+    broken = UnusableKey(EC.id, "its PEM cannot be read")
+    found = reason(Attestation(PAYLOAD, (ec(PAYLOAD),)), by=attestor(broken))
+    assert "its PEM cannot be read" in found
+
+
+@dataclass(frozen=True)
+class Made:
+    """A signature, and whether it should hold for IMAGE's payload under ATTESTOR."""
+
+    signature: Signature
+    holds: bool
+
+
+EC_BYTES, PGP_BYTES = pkix_sign(P256, PAYLOAD), pgp_sign(PgpKind.ED25519, PAYLOAD)
+MADE = (
+    Made(Signature(EC.id, EC_BYTES), True),
+    Made(Signature(PGP.id, PGP_BYTES), True),
+    Made(Signature(EC.id, PGP_BYTES), False),
+    Made(Signature(PGP.id, EC_BYTES), False),
+    Made(Signature(EC_OTHER.id, EC_BYTES), False),
+    Made(Signature("urn:not-registered", EC_BYTES), False),
+    Made(Signature(EC.id, pkix_sign(P256, PAYLOAD, number=1)), False),
+    Made(Signature(EC.id, pkix_sign(P256, Payload.of(OTHER).to_bytes())), False),
+    Made(Signature(PGP.id, pgp_sign(PgpKind.ED25519, Payload.of(OTHER).to_bytes())), False),
+    Made(Signature(EC.id, b""), False),
+)
+
+
+@given(st.lists(st.sampled_from(MADE), max_size=6), st.sampled_from([IMAGE, OTHER, ELSEWHERE]))
+def test_it_holds_exactly_when_one_signature_holds_over_the_right_digest(
+    made: list[Made], image: ImageRef
+) -> None:
+    attestation = Attestation(PAYLOAD, tuple(one.signature for one in made))
+    key: Key | None = None
+    try:
+        key = ATTESTOR.verify(attestation, image)
+    except Unverified:
+        assert image == OTHER or not any(one.holds for one in made)
+    else:
+        assert image != OTHER
+        assert key.id == next(one.signature.key_id for one in made if one.holds)
+
+
+def occurrence(*signatures: Signature, image: ImageRef = IMAGE) -> Occurrence:
+    return Occurrence(
+        "projects/p/occurrences/1",
+        image.resource_uri,
+        Attestation(PAYLOAD, signatures),
+    )
+
+
+def test_an_occurrence_counts_under_exactly_the_wanted_key() -> None:
+    bad, good = occurrence(Signature(EC.id, b"bad")), occurrence(pgp(PAYLOAD), ec(PAYLOAD))
+    assert ATTESTOR.first_verified(iter([bad, good]), IMAGE, EC) is good
+    assert ATTESTOR.first_verified(iter([bad, good]), IMAGE, PGP) is good
+    assert ATTESTOR.first_verified(iter([bad, good]), IMAGE, EC_OTHER) is None
+    assert ATTESTOR.first_verified(iter([bad, good]), OTHER, EC) is None
+    assert ATTESTOR.first_verified(iter([]), IMAGE, EC) is None
+
+
+def test_an_occurrence_counts_for_the_image_that_it_names_only() -> None:
+    good = occurrence(ec(PAYLOAD))
+    about_other = occurrence(ec(PAYLOAD), image=OTHER)
+    assert ATTESTOR.first_verified(iter([about_other]), IMAGE, EC) is None
+    bare = replace(good, resource_uri=str(IMAGE))
+    assert ATTESTOR.first_verified(iter([about_other, bare]), IMAGE, EC) is bare
+
+
+@pytest.mark.parametrize(
+    ("resource_uri", "about"),
+    [
+        (IMAGE.resource_uri, True),
+        (str(IMAGE), True),
+        (f"gcr.io/p/i:tag@{IMAGE.digest}", True),
+        (ELSEWHERE.resource_uri, True),
+        (OTHER.resource_uri, False),
+        (f"{IMAGE}0", False),
+        (f"https://{IMAGE.name}", False),
+        ("", False),
+    ],
+)
+def test_an_occurrence_is_about_the_digest_that_it_names(resource_uri: str, about: bool) -> None:
+    assert replace(occurrence(), resource_uri=resource_uri).is_about(IMAGE) is about
