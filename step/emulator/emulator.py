@@ -1,0 +1,134 @@
+"""The emulator as a whole: services, seed, faults, log and ports."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from step.emulator.binary_authorization import BinaryAuthorization, ValidationHelper
+from step.emulator.builds import CloudBuild
+from step.emulator.calls import CallLog
+from step.emulator.dispatch import Dispatcher
+from step.emulator.faults import Fault
+from step.emulator.grafeas import Grafeas
+from step.emulator.kms import KeyManagement
+from step.emulator.refusal import EmulatorError
+from step.emulator.seed import Seed, plant
+from step.emulator.server import GrpcServer
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Emulator:
+    """Four Google APIs on one loopback port, for as long as it is started.
+
+    ``visibility_delay`` is the age at which a new occurrence enters lists, measured by ``now``;
+    ``latency`` is slept, by ``sleep``, before each call. State lives as long as the object.
+    """
+
+    def __init__(
+        self,
+        seed: Seed | None = None,
+        *,
+        visibility_delay: timedelta = timedelta(0),
+        latency: timedelta = timedelta(0),
+        faults: Iterable[Fault] = (),
+        now: Callable[[], datetime] = _utc_now,
+        sleep: Callable[[float], None] = time.sleep,
+        call_log: Path | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        """Raises EmulatorError when the seed or a fault does not hold together."""
+        seed = seed or Seed()
+        self.calls = CallLog(call_log)
+        self._host, self._port = host, port
+        self._server: GrpcServer | None = None
+        kms = KeyManagement(now)
+        grafeas = Grafeas(now, visibility_delay)
+        authorization = BinaryAuthorization(now, _numbers(seed.projects))
+        builds = CloudBuild(now)
+        self._dispatcher = Dispatcher(
+            (kms, grafeas, authorization, ValidationHelper(authorization.attestor), builds),
+            calls=self.calls,
+            latency=latency,
+            sleep=sleep,
+            hide=grafeas.hide,
+        )
+        for fault in faults:
+            self._dispatcher.faults.add(fault)
+        plant(seed, kms, grafeas, authorization, builds)
+
+    def start(self) -> Self:
+        """Begin to serve; EmulatorError when the address is taken or not loopback."""
+        if self._server is not None:
+            raise EmulatorError("the emulator is already started")
+        self.calls.open()
+        try:
+            self._server = GrpcServer(self._dispatcher, self._host, self._port)
+        except EmulatorError:
+            self.calls.close()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stop serving; calls and state stay readable."""
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+        self.calls.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def grpc_address(self) -> str:
+        """``host:port`` of the gRPC side; EmulatorError while not started."""
+        if self._server is None:
+            raise EmulatorError("the emulator is not started")
+        return self._server.address
+
+    def fail(self, *faults: str | Fault) -> None:
+        """Add faults, such as ``AsymmetricSign=UNAVAILABLE:2``."""
+        for fault in faults:
+            parsed = fault if isinstance(fault, Fault) else Fault.parse(fault)
+            self._dispatcher.faults.add(parsed)
+
+    def heal(self) -> None:
+        """Take all faults away."""
+        self._dispatcher.faults.clear()
+
+    def write_ready_file(self, path: Path) -> None:
+        """Write ``{"grpc": "host:port", "pid": …}``, appearing whole or not at all."""
+        ready = {"grpc": self.grpc_address, "pid": os.getpid()}
+        part = path.with_name(path.name + ".part")
+        try:
+            part.write_text(json.dumps(ready) + "\n", encoding="utf-8")
+            part.replace(path)
+        except OSError as error:
+            raise EmulatorError(f"cannot write the ready file {path}: {error}") from error
+
+
+def _numbers(known: Mapping[str, int]) -> Callable[[str], int]:
+    """Project numbers by id: the seed's, else twelve digits that depend on the id alone."""
+
+    def number_of(project: str) -> int:
+        digest = hashlib.sha256(project.encode()).digest()
+        return known.get(project, 10**11 + int.from_bytes(digest[:8]) % (9 * 10**11))
+
+    return number_of
