@@ -1,0 +1,1 @@
+"""Google's APIs, spoken in the model's types."""

@@ -1,0 +1,108 @@
+"""Attestors of Binary Authorization: reading them, and asking the service to validate."""
+
+from __future__ import annotations
+
+from google.cloud import binaryauthorization_v1 as api
+from grafeas import grafeas_v1
+
+from step.cloud.connection import BINARY_AUTHORIZATION, Connection
+from step.cloud.failures import Method
+from step.errors import BadInput, Refused, Unavailable, Unverified
+from step.model.attestation import Attestation, Attestor
+from step.model.image import ImageRef
+from step.model.keys import Algorithm, Key, PgpKey, PkixKey, UnusableKey
+from step.model.names import AttestorName, NoteName
+
+_GET = Method(
+    "GetAttestor", BINARY_AUTHORIZATION, "roles/binaryauthorization.attestorsViewer", "the attestor"
+)
+_VALIDATE = Method(
+    "ValidateAttestationOccurrence",
+    BINARY_AUTHORIZATION,
+    "roles/binaryauthorization.attestorsVerifier",
+    "the attestor",
+)
+_ALGORITHM_NAMES = {
+    int(one): name for name, one in api.PkixPublicKey.SignatureAlgorithm.__members__.items()
+}
+
+
+class Attestors:
+    """The attestors that a connection can reach."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def get(self, name: AttestorName) -> Attestor:
+        """Read an attestor; needs roles/binaryauthorization.attestorsViewer on it.
+
+        A key that nothing can be verified with becomes an UnusableKey, so that one such key does
+        not hide the others.
+        """
+        found = self._connection.call(
+            _GET,
+            self._connection.attestors.get_attestor,
+            api.GetAttestorRequest(name=str(name)),
+            str(name),
+        )
+        own = found.user_owned_grafeas_note
+        try:
+            note = NoteName.parse(own.note_reference)
+        except BadInput:
+            raise Refused(
+                f"the attestor {name} has no Grafeas note, so that it can verify nothing",
+                "Create the attestor anew, with a note.",
+            ) from None
+        return Attestor(name, note, tuple(_key(key) for key in own.public_keys))
+
+    def validate(self, attestor: Attestor, attestation: Attestation, image: ImageRef) -> None:
+        """Return if Binary Authorization itself verifies an attestation that is not stored yet.
+
+        Needs roles/binaryauthorization.attestorsVerifier on the attestor. Raises Unverified with
+        the service's reason, Unavailable when its answer is neither yes nor no.
+        """
+        answer = self._connection.call(
+            _VALIDATE,
+            self._connection.validation.validate_attestation_occurrence,
+            api.ValidateAttestationOccurrenceRequest(
+                attestor=str(attestor.name),
+                attestation=to_grafeas(attestation),
+                occurrence_note=str(attestor.note),
+                occurrence_resource_uri=image.resource_uri,
+            ),
+            str(attestor.name),
+        )
+        result = api.ValidateAttestationOccurrenceResponse.Result
+        if answer.result == result.ATTESTATION_NOT_VERIFIABLE:
+            reason = " ".join(answer.denial_reason.split()) or "no reason given"
+            raise Unverified(f"Binary Authorization does not verify the attestation: {reason}")
+        if answer.result != result.VERIFIED:
+            raise Unavailable(
+                "Binary Authorization did not say whether the attestation verifies",
+                "Nothing was created; running again is safe.",
+            )
+
+
+def to_grafeas(attestation: Attestation) -> grafeas_v1.AttestationOccurrence:
+    """The attestation as the API has it."""
+    return grafeas_v1.AttestationOccurrence(
+        serialized_payload=attestation.payload,
+        signatures=[
+            grafeas_v1.Signature(public_key_id=one.key_id, signature=one.value)
+            for one in attestation.signatures
+        ],
+    )
+
+
+def _key(key: api.AttestorPublicKey) -> Key:
+    try:
+        if key.ascii_armored_pgp_public_key:
+            return PgpKey.from_armored(key.ascii_armored_pgp_public_key, key.id)
+        # As a number: one that this version of the client does not know has no name.
+        number = api.PkixPublicKey.pb(key.pkix_public_key).signature_algorithm
+        name = _ALGORITHM_NAMES.get(
+            number, f"number {number}, which may be newer than this program"
+        )
+        return PkixKey.from_pem(key.pkix_public_key.public_key_pem, Algorithm.parse(name), key.id)
+    except BadInput as error:
+        return UnusableKey(key.id, error.message)

@@ -1,0 +1,179 @@
+"""One connection to Google Cloud: credentials, channels, retries, errors."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import grpc
+from google.api_core.exceptions import GoogleAPICallError
+
+from step import __version__
+from step.clock import Clock
+from step.cloud.failures import Method, is_transient, translate, translate_auth
+from step.errors import BadInput
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+    from google.cloud.binaryauthorization_v1 import (
+        BinauthzManagementServiceV1Client,
+        ValidationHelperV1Client,
+    )
+    from google.cloud.kms_v1 import KeyManagementServiceClient
+    from grafeas.grafeas_v1 import GrafeasClient
+
+KMS = "cloudkms.googleapis.com"
+BINARY_AUTHORIZATION = "binaryauthorization.googleapis.com"
+CONTAINER_ANALYSIS = "containeranalysis.googleapis.com"
+
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+# gcloud's own way to point an API elsewhere, a private endpoint for example
+# (https://cloud.google.com/sdk/gcloud/reference/config/set, api_endpoint_overrides).
+_OVERRIDES = {
+    KMS: "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS",
+    BINARY_AUTHORIZATION: "CLOUDSDK_API_ENDPOINT_OVERRIDES_BINARYAUTHORIZATION",
+    CONTAINER_ANALYSIS: "CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINERANALYSIS",
+}
+
+# How long one call may take, and how long a call that fails in passing is repeated. The official
+# clients leave ValidateAttestationOccurrence without any limit.
+_CALL_TIMEOUT = timedelta(seconds=30)
+_PATIENCE = timedelta(seconds=60)
+_FIRST_PAUSE = timedelta(seconds=0.25)
+_LONGEST_PAUSE = timedelta(seconds=8)
+
+T = TypeVar("T")
+
+
+class Connection:
+    """Credentials and channels for one run; safe to share between threads.
+
+    With an emulator, everything goes there, anonymously and unencrypted. Without one, Application
+    Default Credentials are used (https://cloud.google.com/docs/authentication).
+    """
+
+    def __init__(self, clock: Clock, environ: Mapping[str, str], emulator: str | None) -> None:
+        self.clock = clock
+        self.emulator = emulator
+        self._environ = environ
+
+    def call(self, method: Method, remote: Callable[..., T], request: object, resource: str) -> T:
+        """Call `remote`, repeating what fails in passing, with growing, jittered pauses.
+
+        The official clients' own retries are off: they differ from method to method, leave
+        RESOURCE_EXHAUSTED out, and sleep on a clock of their own. Raises NotAllowed, NotFound,
+        BadInput, Refused, AlreadyExists or Unavailable; AnswerLost for a write without an answer.
+        """
+        from google.auth.exceptions import GoogleAuthError
+
+        started = self.clock.elapsed()
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return remote(request=request, retry=None, timeout=_CALL_TIMEOUT.total_seconds())
+            except GoogleAPICallError as error:
+                spent = self.clock.elapsed() - started
+                if not is_transient(error, method) or spent + pause > _PATIENCE:
+                    raise translate(error, method, resource, self._account) from error
+            except GoogleAuthError as error:
+                raise translate_auth(error) from error
+            self.clock.sleep(pause * random.uniform(0.7, 1.0))  # noqa: S311 - jitter, no secret
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    @cached_property
+    def kms(self) -> KeyManagementServiceClient:
+        """Cloud KMS."""
+        from google.cloud.kms_v1 import KeyManagementServiceClient as Client
+        from google.cloud.kms_v1.services.key_management_service.transports import (
+            KeyManagementServiceGrpcTransport as Transport,
+        )
+
+        return Client(transport=Transport(channel=self._channel(KMS, Transport)))
+
+    @cached_property
+    def attestors(self) -> BinauthzManagementServiceV1Client:
+        """Binary Authorization: attestors and policies."""
+        from google.cloud.binaryauthorization_v1 import (
+            BinauthzManagementServiceV1Client as Client,
+        )
+        from google.cloud.binaryauthorization_v1.services.binauthz_management_service_v1 import (
+            transports,
+        )
+
+        transport = transports.BinauthzManagementServiceV1GrpcTransport
+        return Client(transport=transport(channel=self._channel(BINARY_AUTHORIZATION, transport)))
+
+    @cached_property
+    def validation(self) -> ValidationHelperV1Client:
+        """Binary Authorization: the validation of attestations."""
+        from google.cloud.binaryauthorization_v1 import ValidationHelperV1Client as Client
+        from google.cloud.binaryauthorization_v1.services.validation_helper_v1.transports import (
+            ValidationHelperV1GrpcTransport as Transport,
+        )
+
+        return Client(transport=Transport(channel=self._channel(BINARY_AUTHORIZATION, Transport)))
+
+    @cached_property
+    def occurrences(self) -> GrafeasClient:
+        """Container Analysis: the notes and occurrences of Grafeas."""
+        from grafeas.grafeas_v1 import GrafeasClient as Client
+        from grafeas.grafeas_v1.services.grafeas.transports import GrafeasGrpcTransport as Transport
+
+        channel = self._channel(CONTAINER_ANALYSIS, Transport)
+        return Client(transport=Transport(host=CONTAINER_ANALYSIS, channel=channel))
+
+    def _channel(self, service: str, transport: Any) -> grpc.Channel:
+        options = [("grpc.primary_user_agent", f"binauthz-attest/{__version__}")]
+        if self.emulator is not None:
+            return grpc.insecure_channel(self.emulator, options=options)
+        channel: grpc.Channel = transport.create_channel(
+            _host(service, self._environ),
+            credentials=self._credentials,
+            scopes=[_SCOPE],
+            quota_project_id=self._credentials.quota_project_id,
+            options=options,
+        )
+        return channel
+
+    @cached_property
+    def _credentials(self) -> Credentials:
+        """Application Default Credentials that have shown that they can get a token.
+
+        Asked for at once: over gRPC, a refusal would look like a service that is unavailable.
+        """
+        import google.auth
+        from google.auth.exceptions import GoogleAuthError
+        from google.auth.transport.requests import Request
+
+        try:
+            credentials, _ = google.auth.default(scopes=[_SCOPE])
+            credentials.refresh(Request())  # type: ignore[no-untyped-call]
+        except GoogleAuthError as error:
+            raise translate_auth(error) from error
+        found: Credentials = credentials
+        return found
+
+    @property
+    def _account(self) -> str | None:
+        """The service account that calls, where the credentials know it."""
+        if self.emulator is not None:
+            return None
+        email = getattr(self._credentials, "service_account_email", None)
+        return f"serviceAccount:{email}" if email and "@" in email else None
+
+
+def _host(service: str, environ: Mapping[str, str]) -> str:
+    override = environ.get(_OVERRIDES[service], "")
+    if not override:
+        return service
+    address = urlsplit(override if "//" in override else f"https://{override}")
+    if address.scheme != "https" or not address.netloc or address.username:
+        raise BadInput(
+            f"{_OVERRIDES[service]} is not an address that can be used",
+            "Write https://HOST/; plain http is spoken with the emulator only.",
+        )
+    return address.netloc

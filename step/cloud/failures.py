@@ -1,0 +1,146 @@
+"""Every error of Google's libraries, turned into one of ours with the role and the fix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import grpc
+from google.api_core.exceptions import GoogleAPICallError
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
+
+from step.errors import (
+    AlreadyExists,
+    AnswerLost,
+    BadInput,
+    NotAllowed,
+    NotFound,
+    Refused,
+    StepError,
+    Unavailable,
+)
+
+_NO_CREDENTIALS = (
+    "Give Application Default Credentials: google-github-actions/auth before this step on GitHub, "
+    "the build's service account on Cloud Build, gcloud auth application-default login by hand."
+)
+# Over gRPC, a token that could not be had arrives as UNAVAILABLE with this text
+# (grpc/src/core/credentials/call/plugin/plugin_credentials.cc).
+_TOKENLESS = "Getting metadata from plugin failed"
+_UNANSWERED = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A remote method: what it is called, what it needs, and whether it writes.
+
+    `role` is the narrowest predefined role that grants it; `on` says on what
+    (https://cloud.google.com/iam/docs/understanding-roles).
+    """
+
+    name: str
+    service: str
+    role: str
+    on: str
+    writes: bool = False
+
+
+def translate(
+    error: GoogleAPICallError, method: Method, resource: str, account: str | None
+) -> StepError:
+    """Our error for a call that failed, with the role and the resource in its hint."""
+    code = error.grpc_status_code
+    detail = _one_line(error.message)
+    match code:
+        case grpc.StatusCode.UNAUTHENTICATED:
+            return NotAllowed(f"{method.name}: the credentials are not valid", _NO_CREDENTIALS)
+        case grpc.StatusCode.PERMISSION_DENIED:
+            return _denied(error, method, resource, account)
+        case grpc.StatusCode.NOT_FOUND:
+            return NotFound(
+                f"{method.name}: {resource} does not exist ({detail})",
+                f"Check the name of {method.on}, and its project.",
+            )
+        case grpc.StatusCode.ALREADY_EXISTS:
+            return AlreadyExists(f"{method.name}: {detail}")
+        case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.OUT_OF_RANGE:
+            return BadInput(
+                f"{method.name}: the request about {resource} was refused as invalid: {detail}",
+                f"Compare what was given with {method.on}.",
+            )
+        case grpc.StatusCode.FAILED_PRECONDITION:
+            return Refused(
+                f"{method.name}: {resource} cannot be used: {detail}",
+                f"Bring {method.on} into a usable state, or name another.",
+            )
+        case _:
+            return _unanswered(error, method)
+
+
+def is_transient(error: GoogleAPICallError, method: Method) -> bool:
+    """Whether the same call may simply be sent again.
+
+    RESOURCE_EXHAUSTED is answered before anything is done, so even a write may be repeated; a write
+    without an answer may not, as it may have happened.
+    """
+    code = error.grpc_status_code
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return True
+    return code in _UNANSWERED and not method.writes and _TOKENLESS not in error.message
+
+
+def translate_auth(error: GoogleAuthError) -> StepError:
+    """Our error for credentials that are missing, unreadable or refused."""
+    if isinstance(error, TransportError) or error.retryable:
+        return Unavailable("the server that issues access tokens could not be reached")
+    if isinstance(error, DefaultCredentialsError):
+        return NotAllowed("no Google Cloud credentials were found", _NO_CREDENTIALS)
+    return NotAllowed("the Google Cloud credentials were refused", _NO_CREDENTIALS)
+
+
+def _denied(
+    error: GoogleAPICallError, method: Method, resource: str, account: str | None
+) -> NotAllowed:
+    # https://cloud.google.com/apis/design/errors#error_info
+    if error.reason == "SERVICE_DISABLED":
+        project = str(error.metadata.get("consumer", "")).removeprefix("projects/")
+        return NotAllowed(
+            f"{method.name}: the API {method.service} is not enabled",
+            f"gcloud services enable {method.service}" + (f" --project={project}" * bool(project)),
+        )
+    return NotAllowed(
+        f"{method.name}: permission denied on {resource}",
+        f"Grant {method.role} on {method.on} ({resource}) to "
+        f"{account or 'the account that runs this step'}; a new grant can take minutes to work.",
+    )
+
+
+def _unanswered(error: GoogleAPICallError, method: Method) -> StepError:
+    code, detail = error.grpc_status_code, _one_line(error.message)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return Unavailable(
+            f"{method.name}: the quota of {method.service} stayed exhausted ({detail})",
+            "Run again later, or ask for more quota.",
+        )
+    if _TOKENLESS in detail:
+        return NotAllowed(f"no access token could be had for {method.name}", _NO_CREDENTIALS)
+    if code in _UNANSWERED and method.writes:
+        return AnswerLost(f"{method.name}: no answer from {method.service} ({detail})")
+    name = code.name if code else type(error).__name__
+    return Unavailable(
+        f"{method.name}: {method.service} did not answer: {name} ({detail})",
+        "Nothing was refused; running again is safe.",
+    )
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:300] or "no reason given"

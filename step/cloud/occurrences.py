@@ -1,0 +1,97 @@
+"""Attestations as Container Analysis stores them: occurrences of kind ATTESTATION on a note."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from grafeas import grafeas_v1
+
+from step.cloud.attestors import to_grafeas
+from step.cloud.connection import CONTAINER_ANALYSIS, Connection
+from step.cloud.failures import Method
+from step.model.attestation import Attestation, Occurrence, Signature
+from step.model.image import ImageRef
+from step.model.names import NoteName, ProjectName
+
+_LIST = Method(
+    "ListNoteOccurrences",
+    CONTAINER_ANALYSIS,
+    "roles/containeranalysis.notes.occurrences.viewer",
+    "the attestor's note",
+)
+_CREATE = Method(
+    "CreateOccurrence",
+    CONTAINER_ANALYSIS,
+    "roles/containeranalysis.occurrences.editor on the attestation project and "
+    "roles/containeranalysis.notes.attacher",
+    "the attestor's note",
+    writes=True,
+)
+# What gcloud asks for; the API states neither a default nor a limit for this method.
+_PAGE_SIZE = 100
+
+
+class Occurrences:
+    """The attestations that a connection can reach."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def of(self, note: NoteName, image: ImageRef) -> Iterator[Occurrence]:
+        """The attestations on a note for an image's digest, read page by page as they are used.
+
+        Matched by the digest at the end of the resource's URI, since writers spell what is before
+        it differently. Needs roles/containeranalysis.notes.occurrences.viewer on the note.
+        """
+        token = ""
+        while True:
+            page = self._connection.call(
+                _LIST,
+                self._connection.occurrences.list_note_occurrences,
+                grafeas_v1.ListNoteOccurrencesRequest(
+                    name=str(note),
+                    filter=f'has_suffix(resourceUrl, "{image.digest}")',
+                    page_size=_PAGE_SIZE,
+                    page_token=token,
+                ),
+                str(note),
+            )
+            for found in page.occurrences:
+                if found.kind == grafeas_v1.NoteKind.ATTESTATION:
+                    yield _from_grafeas(found)
+            token = page.next_page_token
+            if not token:
+                return
+
+    def create(
+        self, project: ProjectName, note: NoteName, image: ImageRef, attestation: Attestation
+    ) -> Occurrence:
+        """Store an attestation in a project; called for verified ones only.
+
+        Needs roles/containeranalysis.occurrences.editor on the project and
+        roles/containeranalysis.notes.attacher on the note. Raises AnswerLost when it cannot be
+        known whether it was stored, AlreadyExists when the service holds the same one.
+        """
+        stored = self._connection.call(
+            _CREATE,
+            self._connection.occurrences.create_occurrence,
+            grafeas_v1.CreateOccurrenceRequest(
+                parent=str(project),
+                occurrence=grafeas_v1.Occurrence(
+                    resource_uri=image.resource_uri,
+                    note_name=str(note),
+                    kind=grafeas_v1.NoteKind.ATTESTATION,
+                    attestation=to_grafeas(attestation),
+                ),
+            ),
+            f"{project}, {note}",
+        )
+        return _from_grafeas(stored)
+
+
+def _from_grafeas(found: grafeas_v1.Occurrence) -> Occurrence:
+    signatures = tuple(
+        Signature(one.public_key_id, bytes(one.signature)) for one in found.attestation.signatures
+    )
+    attestation = Attestation(bytes(found.attestation.serialized_payload), signatures)
+    return Occurrence(found.name, found.resource_uri, attestation, found.create_time)

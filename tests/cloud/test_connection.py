@@ -1,0 +1,199 @@
+"""Credentials, addresses and errors, without and with a server that answers."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.api_core import exceptions
+from google.auth.exceptions import RefreshError, TransportError
+
+from step.cloud.connection import Connection
+from step.cloud.failures import Method, is_transient, translate, translate_auth
+from step.errors import (
+    AlreadyExists,
+    AnswerLost,
+    BadInput,
+    NotAllowed,
+    NotFound,
+    Refused,
+    StepError,
+    Unavailable,
+)
+from step.model.keys import Algorithm
+from tests.keys import make_private_key, private_pem
+from tests.world import FakeClock
+
+READ = Method("GetThing", "thing.googleapis.com", "roles/thing.viewer", "the thing")
+WRITE = Method("MakeThing", "thing.googleapis.com", "roles/thing.editor", "the thing", writes=True)
+
+# What each status is for a read and for a write; google/rpc/code.proto says what they mean.
+STATUSES: dict[str, tuple[type[StepError], type[StepError]]] = {
+    "CANCELLED": (Unavailable, AnswerLost),
+    "UNKNOWN": (Unavailable, AnswerLost),
+    "INVALID_ARGUMENT": (BadInput, BadInput),
+    "DEADLINE_EXCEEDED": (Unavailable, AnswerLost),
+    "NOT_FOUND": (NotFound, NotFound),
+    "ALREADY_EXISTS": (AlreadyExists, AlreadyExists),
+    "PERMISSION_DENIED": (NotAllowed, NotAllowed),
+    "UNAUTHENTICATED": (NotAllowed, NotAllowed),
+    "RESOURCE_EXHAUSTED": (Unavailable, Unavailable),
+    "FAILED_PRECONDITION": (Refused, Refused),
+    "ABORTED": (Unavailable, AnswerLost),
+    "OUT_OF_RANGE": (BadInput, BadInput),
+    "UNIMPLEMENTED": (Unavailable, Unavailable),
+    "INTERNAL": (Unavailable, AnswerLost),
+    "UNAVAILABLE": (Unavailable, AnswerLost),
+    "DATA_LOSS": (Unavailable, AnswerLost),
+}
+
+
+def raised(status: str, text: str = "what\nthe server\tsaid") -> exceptions.GoogleAPICallError:
+    found = exceptions.from_grpc_status(grpc.StatusCode[status], text)  # type: ignore[no-untyped-call]
+    assert isinstance(found, exceptions.GoogleAPICallError)
+    return found
+
+
+def test_every_status_has_its_row() -> None:
+    assert set(STATUSES) == {code.name for code in grpc.StatusCode} - {"OK"}
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_every_status_becomes_one_of_our_errors_on_one_line(status: str) -> None:
+    for method, wanted in zip((READ, WRITE), STATUSES[status], strict=True):
+        error = translate(raised(status), method, "projects/p/things/t", None)
+        assert type(error) is wanted
+        assert "\n" not in error.message + error.hint
+        assert method.name in error.message
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_a_write_is_repeated_only_when_it_was_surely_refused(status: str) -> None:
+    assert is_transient(raised(status), WRITE) == (status == "RESOURCE_EXHAUSTED")
+
+
+def test_the_account_is_named_where_it_is_known() -> None:
+    error = translate(raised("PERMISSION_DENIED"), READ, "projects/p", "serviceAccount:a@b.c")
+    assert "roles/thing.viewer" in error.hint
+    assert "serviceAccount:a@b.c" in error.hint
+
+
+def test_a_token_that_cannot_be_had_is_no_unavailable_service() -> None:
+    text = "Getting metadata from plugin failed with error: ('invalid_grant', {})"
+    error = raised("UNAVAILABLE", text)
+    assert not is_transient(error, READ)
+    assert type(translate(error, WRITE, "projects/p", None)) is NotAllowed
+
+
+def test_a_server_text_of_any_length_stays_short() -> None:
+    assert len(translate(raised("INTERNAL", "x" * 10_000), READ, "r", None).message) < 500
+
+
+def test_a_token_server_that_cannot_be_reached_is_worth_a_second_run() -> None:
+    assert type(translate_auth(TransportError("no route"))) is Unavailable  # type: ignore[no-untyped-call]
+    assert type(translate_auth(RefreshError("later", retryable=True))) is Unavailable  # type: ignore[no-untyped-call]
+    assert type(translate_auth(RefreshError("no"))) is NotAllowed  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def token_server(status: int, answer: dict[str, Any]) -> Iterator[str]:
+    """A server of access tokens on loopback, as https://www.rfc-editor.org/rfc/rfc6749 has it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/token"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def credentials_file(folder: Path, token_uri: str) -> str:
+    """A service account's key file, with a key that was made for this test."""
+    path = folder / "credentials.json"
+    content = {
+        "type": "service_account",
+        "project_id": "my-project",
+        "private_key_id": "1",
+        "private_key": private_pem(make_private_key(Algorithm.RSA_SIGN_PKCS1_2048_SHA256)).decode(),
+        "client_email": "builder@my-project.iam.gserviceaccount.com",
+        "token_uri": token_uri,
+    }
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def sign(connection: Connection) -> None:
+    """Any call that needs credentials."""
+    from google.cloud.kms_v1 import GetPublicKeyRequest
+
+    request = GetPublicKeyRequest(name="projects/p/locations/l/keyRings/r/cryptoKeys/k")
+    connection.call(READ, lambda **given: connection.kms.get_public_key(**given), request, "r")
+
+
+def test_credentials_that_are_missing_are_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "missing.json"))
+    with pytest.raises(NotAllowed, match="no Google Cloud credentials"):
+        sign(Connection(FakeClock(), {}, None))
+
+
+def test_credentials_that_are_refused_are_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with token_server(400, {"error": "invalid_grant"}) as uri:
+        path = credentials_file(tmp_path, uri)
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", path)
+        clock = FakeClock()
+        with pytest.raises(NotAllowed, match="credentials were refused") as caught:
+            sign(Connection(clock, {}, None))
+    assert clock.elapsed().total_seconds() == 0
+    assert "Application Default Credentials" in caught.value.hint
+
+
+def test_calls_go_to_the_address_that_gcloud_is_told_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A port of loopback where nothing listens stands for a private endpoint."""
+    with token_server(200, {"access_token": "token", "expires_in": 3600}) as uri:
+        path = credentials_file(tmp_path, uri)
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", path)
+        environ = {"CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS": "https://127.0.0.1:1/"}
+        connection = Connection(FakeClock(), environ, None)
+        with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1"):
+            sign(connection)
+        assert connection._account == "serviceAccount:builder@my-project.iam.gserviceaccount.com"
+
+
+@pytest.mark.parametrize("address", ["http://host/", "https://", "https://user@host/", "ftp://h"])
+def test_an_address_that_is_not_encrypted_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str
+) -> None:
+    with token_server(200, {"access_token": "token", "expires_in": 3600}) as uri:
+        path = credentials_file(tmp_path, uri)
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", path)
+        environ = {"CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS": address}
+        with pytest.raises(BadInput, match="CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS"):
+            sign(Connection(FakeClock(), environ, None))
