@@ -1,0 +1,1 @@
+"""The one real port: a signer, with Cloud KMS, OpenPGP, PKIX and signatures made elsewhere."""

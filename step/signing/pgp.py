@@ -1,0 +1,263 @@
+"""Signing with an OpenPGP key, in the process: no gpg, no agent, no key ring, nothing on disk."""
+
+from __future__ import annotations
+
+import base64
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum, auto
+
+import pysequoia
+from pysequoia.packet import Packet, PacketPile, SignatureType, Tag
+
+from step.errors import BadInput, KeyNotRegistered
+from step.model.attestation import Attestor
+from step.model.keys import Key, PgpKey, UnusableKey
+from step.signing.signer import registered
+
+# Sequoia's errors carry a native stack trace, and the text of a Tsk is the private key itself:
+# neither may leave this module, so every error here is raised anew and `from None`.
+
+_AND_AGAIN = "export it again, and update the attestor's copy of the public key."
+
+
+@dataclass(frozen=True, slots=True)
+class PgpSigner:
+    """An unlocked OpenPGP key; `fingerprint` is its primary key's, in upper-case hex.
+
+    It signs with the primary key or with a signing subkey; attestors list the primary either way.
+    """
+
+    fingerprint: str
+    _signer: pysequoia.PySigner = field(repr=False, compare=False)
+
+    @classmethod
+    def load(cls, secret: bytes, passphrase: str | None, key_id: str | None = None) -> PgpSigner:
+        """Read and unlock a private key: armored, binary, or base64 of either.
+
+        A passphrase that the key does not need is ignored. `key_id`, if given, must be the
+        fingerprint. Raises BadInput, each with its own line, for anything that is not one V4
+        private key that can sign now: public, several, revoked, expired, locked, without a
+        signing key.
+        """
+        try:
+            key = _parse(_decoded(secret))
+            signer = _unlocked(key, passphrase or None)
+        except RuntimeError:  # all of Sequoia's errors
+            raise _not_a_key() from None
+        fingerprint = key.extract_certificate().fingerprint.upper()
+        if key_id is not None and key_id != fingerprint:
+            raise BadInput(
+                f"the OpenPGP private key is {fingerprint}, not {key_id}",
+                "Attestors list an OpenPGP key by the fingerprint of its primary key.",
+            )
+        return cls(fingerprint, signer)
+
+    def key_on(self, attestor: Attestor) -> Key:
+        """The attestor's OpenPGP key of that fingerprint."""
+        key = attestor.key(self.fingerprint)
+        match key:
+            case PgpKey():
+                return key
+            case UnusableKey():
+                raise KeyNotRegistered(
+                    f"{attestor.name} lists {key.id}, but nothing can verify with it: {key.reason}"
+                )
+        alike = [key.id for key in attestor.keys if key.id.upper() == self.fingerprint]
+        raise KeyNotRegistered(
+            f"{attestor.name} does not list the OpenPGP key {self.fingerprint}",
+            f"It lists {alike[0]}, which differs in its letters' case; ids match exactly."
+            if alike
+            else registered(attestor),
+        )
+
+    def sign(self, payload: bytes, key: Key) -> bytes:
+        """An armored message that holds the payload and its signature, as gpg --armor --sign."""
+        try:
+            return pysequoia.sign(self._signer, payload, mode=pysequoia.SignatureMode.INLINE)
+        except RuntimeError:
+            raise BadInput(f"the OpenPGP key {self.fingerprint} did not sign") from None
+
+
+def _decoded(secret: bytes) -> bytes:
+    text = secret.strip()
+    # A binary packet starts with a byte above 0x7f, https://www.rfc-editor.org/rfc/rfc9580#section-4.2.
+    if not text or b"-----BEGIN" in text or text[0] > 0x7F:
+        return secret
+    try:
+        return base64.b64decode(b"".join(text.split()), validate=True)
+    except ValueError:
+        raise _not_a_key() from None
+
+
+def _parse(data: bytes) -> pysequoia.Tsk:
+    certificates = pysequoia.Cert.split_bytes(data)
+    if len(certificates) > 1:
+        names = ", ".join(one.fingerprint.upper() for one in certificates)
+        raise BadInput(
+            f"there are {len(certificates)} OpenPGP keys, not one: {names}",
+            "Export only the one that signs: gpg --armor --export-secret-keys FINGERPRINT.",
+        )
+    key = pysequoia.Tsk.from_bytes(data)
+    packets = PacketPile.from_bytes(bytes(key))
+    fingerprint = key.extract_certificate().fingerprint.upper()
+    if not any(packet.tag in (Tag.SecretKey, Tag.SecretSubkey) for packet in packets):
+        raise BadInput(
+            f"that is the public key of {fingerprint}, not the private key",
+            "Export the private key: gpg --armor --export-secret-keys FINGERPRINT.",
+        )
+    if len(fingerprint) != 40:
+        raise BadInput(
+            f"the OpenPGP key {fingerprint} is not of version 4",
+            "Binary Authorization names OpenPGP keys by their version 4 fingerprint.",
+        )
+    return key
+
+
+def _unlocked(key: pysequoia.Tsk, passphrase: str | None) -> pysequoia.PySigner:
+    parts = _parts(key)
+    usable = _usable(key.extract_certificate(), parts)
+    # Sequoia would stop at the first key that is a stub, and does not mind a revoked primary key:
+    # it is shown the secrets of keys that may sign, and public halves of all others.
+    signing = pysequoia.Tsk.from_packets(
+        [
+            packet
+            for part in parts
+            for packet in (part.key if part in usable else part.public, *part.about)
+        ]
+    )
+    with suppress(RuntimeError):
+        return signing.signer()
+    if passphrase is not None:
+        with suppress(RuntimeError):
+            return signing.signer(passphrase)
+    name = f"the OpenPGP key {parts[0].fingerprint}"
+    if all(part.secret is _Secret.OPEN for part in usable):
+        raise BadInput(
+            f"{name} cannot sign: its algorithm is not supported",
+            "Use RSA of 2048 bits or more, Ed25519 or a NIST curve.",
+        )
+    if passphrase is None:
+        raise BadInput(
+            f"{name} is locked and there is no passphrase",
+            "Give it in the environment as BINAUTHZ_PGP_PRIVATE_KEY_PASSPHRASE, or with "
+            "--pgp-passphrase-file.",
+        )
+    raise BadInput(f"the passphrase does not unlock {name}", "Spaces and line ends count, too.")
+
+
+def _usable(certificate: pysequoia.Cert, parts: list[_Part]) -> list[_Part]:
+    """The keys that may sign now, locked or not; raises BadInput when there is none."""
+    name = f"the OpenPGP key {parts[0].fingerprint}"
+    now = datetime.now(UTC)
+    try:
+        revoked, expiration = certificate.is_revoked, certificate.expiration
+    except RuntimeError:
+        raise BadInput(
+            f"{name} has no signature on itself that can be checked",
+            "Use RSA of 2048 bits or more, Ed25519 or a NIST curve, certified with SHA-2.",
+        ) from None
+    if revoked:
+        raise BadInput(f"{name} is revoked", "Register another key on the attestor and use that.")
+    if expiration is not None and expiration <= now:
+        raise BadInput(
+            f"{name} expired on {expiration:%Y-%m-%d}",
+            f"Extend it with gpg --quick-set-expire, {_AND_AGAIN}",
+        )
+    signing = [part for part in parts if part.signs]
+    if not signing:
+        raise BadInput(
+            f"{name} has no signing key",
+            f"Add one with gpg --quick-add-key FINGERPRINT ed25519 sign, {_AND_AGAIN}",
+        )
+    live = [part for part in signing if not part.is_over(now)]
+    if not live:
+        raise BadInput(
+            f"every signing subkey of {name} has expired or is revoked",
+            f"Add one with gpg --quick-add-key FINGERPRINT ed25519 sign, {_AND_AGAIN}",
+        )
+    held = [part for part in live if part.secret in (_Secret.OPEN, _Secret.LOCKED)]
+    if not held:
+        raise BadInput(
+            f"{name} came without the secret half of its signing key",
+            "It is kept elsewhere, or on a smart card. Export its signing subkey where it is: "
+            "gpg --armor --export-secret-subkeys FINGERPRINT.",
+        )
+    return held
+
+
+class _Secret(Enum):
+    ABSENT = auto()
+    OPEN = auto()
+    LOCKED = auto()
+    STUB = auto()
+
+    @classmethod
+    def of(cls, packet: Packet, public: Packet) -> _Secret:
+        """What a key packet holds beyond its public half, which is how a secret one begins.
+
+        https://www.rfc-editor.org/rfc/rfc9580#section-5.5.3; a stub is GnuPG's extension to it,
+        "GNU extensions to the S2K algorithm" in doc/DETAILS of GnuPG.
+        """
+        usage, *rest = packet.body[len(public.body) :] or [None]
+        if usage is None:
+            return cls.ABSENT
+        if usage == 0:
+            return cls.OPEN
+        return cls.STUB if usage in (254, 255) and rest[1:2] == [101] else cls.LOCKED
+
+
+@dataclass(slots=True, eq=False)
+class _Part:
+    """A primary key or subkey with what is signed about it."""
+
+    key: Packet = field(repr=False)
+    public: Packet
+    secret: _Secret
+    about: list[Packet] = field(default_factory=list)
+
+    @property
+    def fingerprint(self) -> str:
+        """In upper-case hex."""
+        return (self.key.fingerprint or "").upper()
+
+    @property
+    def _newest(self) -> Packet | None:
+        own = {one.signature_created: one for one in self.about if one.key_flags}
+        return own[max(filter(None, own))] if any(own) else None
+
+    @property
+    def signs(self) -> bool:
+        """Whether it is for signing, whatever its state."""
+        newest = self._newest
+        return newest is not None and newest.key_flags is not None and newest.key_flags.signing
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether it has expired or is revoked."""
+        if any(one.signature_type == SignatureType.SubkeyRevocation for one in self.about):
+            return True
+        created, newest = self.key.key_created, self._newest
+        validity = newest.key_validity_period if newest else None
+        return created is not None and validity is not None and created + validity <= now
+
+
+def _parts(key: pysequoia.Tsk) -> list[_Part]:
+    certificate = PacketPile.from_bytes(bytes(key.extract_certificate()))
+    public = {one.fingerprint: one for one in certificate if one.fingerprint}
+    parts: list[_Part] = []
+    for packet in PacketPile.from_bytes(bytes(key)):
+        if packet.fingerprint:
+            half = public[packet.fingerprint]
+            parts.append(_Part(packet, half, _Secret.of(packet, half)))
+        else:
+            parts[-1].about.append(packet)
+    return parts
+
+
+def _not_a_key() -> BadInput:
+    return BadInput(
+        "that is not an OpenPGP private key that can be read",
+        "Give it armored with its line breaks, binary, or as base64 of either: "
+        "gpg --armor --export-secret-keys FINGERPRINT | base64.",
+    )
