@@ -1,0 +1,1 @@
+"""Which image did this build make, and which build is this?"""

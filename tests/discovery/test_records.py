@@ -1,0 +1,166 @@
+"""Build tools' own records, and the ways in which they mislead."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from step.discovery.records import Found, Record, parse_record
+from step.errors import BadInput
+from step.model.image import Digest, ImageName
+
+A, B, C = ("sha256:" + digit * 64 for digit in "abc")
+APP = ImageName("eu.gcr.io", "p/app")
+MIRROR = ImageName("docker.io", "me/app")
+
+
+def build(**changes: Any) -> dict[str, Any]:
+    """What buildx writes for one image; a change of None takes the key away."""
+    keys = {"digest": "containerimage.digest", "config": "containerimage.config.digest"}
+    keys |= {"descriptor": "containerimage.descriptor", "name": "image.name"}
+    written = {
+        "buildx.build.provenance": {"builder": {"id": ""}},
+        "buildx.build.ref": "default/default/abc",
+        "containerimage.config.digest": B,
+        "containerimage.descriptor": {
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "digest": A,
+            "size": 1,
+        },
+        "containerimage.digest": A,
+        "image.name": f"{APP}:1",
+    }
+    written |= {keys[key]: value for key, value in changes.items()}
+    return {key: value for key, value in written.items() if value is not None}
+
+
+def found(digest: str, *names: ImageName) -> Found:
+    return Found(Digest.parse(digest), names)
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        (build(), [found(A, APP)]),
+        (build(name=None), [found(A)]),
+        (build(name=""), [found(A)]),
+        (build(descriptor=None, config=None), [found(A, APP)]),
+        (build(name=f"{APP}:1,{APP}:latest"), [found(A, APP)]),
+        (build(name=f"{APP}:1,{MIRROR}:1"), [found(A, APP, MIRROR)]),
+        ({"containerimage.digest": A}, [found(A)]),
+        ({"web": build()}, [found(A, APP)]),
+        (
+            {
+                "web": build(),
+                "db": build(digest=C, descriptor=None, name=f"{MIRROR}:2"),
+                "buildx.build.warnings": [{"detail": ["x"], "level": 1}],
+            },
+            [found(A, APP), found(C, MIRROR)],
+        ),
+        ({"web": build(), "cache": {"buildx.build.ref": "x"}}, [found(A, APP)]),
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 2])
+def test_buildx_metadata(
+    document: dict[str, Any], expected: list[Found], indent: int | None
+) -> None:
+    text = json.dumps(document, indent=indent)
+    assert parse_record(text, "m.json") == Record("m.json", tuple(expected))
+    assert parse_record(f"\n{text}\n", "m.json").found == tuple(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (A, [found(A)]),
+        (f"{A}\n", [found(A)]),
+        (f"{A}\r\n", [found(A)]),
+        (f"{APP}@{A}", [found(A, APP)]),
+        (f"{APP}:1@{A}\n", [found(A, APP)]),
+        (f"{APP}@{A}\r\n{MIRROR}@{A}\r\n", [found(A, APP), found(A, MIRROR)]),
+        (f"{APP}@{A}\n{APP}@{B}\n", [found(A, APP), found(B, APP)]),
+        (f"[::1]:5000/app@{A}\n", [found(A, ImageName("[::1]:5000", "app"))]),
+    ],
+)
+def test_plain_files(text: str, expected: list[Found]) -> None:
+    assert parse_record(text, "digest.txt") == Record("digest.txt", tuple(expected))
+
+
+NOT_PUSHED = "push: true"
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("", "the record is empty", NOT_PUSHED),
+        (" \n", "the record is empty", NOT_PUSHED),
+        (build(config=A), "the image was not pushed", NOT_PUSHED),
+        (build(digest=""), "nothing was pushed", NOT_PUSHED),
+        (build(digest=None), "nothing was pushed", NOT_PUSHED),
+        ({"buildx.build.ref": "x"}, "nothing was pushed", NOT_PUSHED),
+        ({"buildx.build.warnings": []}, "nothing was pushed", NOT_PUSHED),
+        (build(descriptor={"digest": C}), "has another digest", "contradicts itself"),
+        (build(descriptor="eyJ9"), "containerimage.descriptor is not an object", "Known are"),
+        (build(digest=1), "containerimage.digest is not text", "Known are"),
+        (build(config=[A]), "containerimage.config.digest is not text", "Known are"),
+        (build(name=[str(APP)]), "image.name is not text", "Known are"),
+        (build(name="app:1"), "does not name a registry", "registry host"),
+        (build(digest=A[:19], descriptor=None), "it has 12 hexadecimal digits", "by digest"),
+        ({"web": build(config=A)}, "target 'web': ", NOT_PUSHED),
+        ({"web": build(), "db": build(digest=None)}, "target 'db': there is no", NOT_PUSHED),
+        ({"cache": {"buildx.build.ref": "x"}}, "target 'cache': there is no", NOT_PUSHED),
+        ({"web": build(), "other": {"x": 1}}, "JSON of an unknown shape", "Known are"),
+        ({"web": build(), "other": "x"}, "JSON of an unknown shape", "Known are"),
+        ({}, "JSON of an unknown shape", "Known are"),
+        ([A], "JSON of an unknown shape", "Known are"),
+        ([{}], "JSON of an unknown shape", "Known are"),
+        ('{"containerimage.digest": ', "not whole JSON", "Known are"),
+        (json.dumps(build()) + " x", "not whole JSON", "Known are"),
+        ('{"a": 1, "a": 2}', "not whole JSON", "Known are"),
+        ('{"a":' * 100_000, "not whole JSON", "Known are"),
+        ("a" * 64, "image id", "starts with sha256:"),
+        ("deadbeefcafe\n", "image id", "starts with sha256:"),
+        (A[:19], "it has 12 hexadecimal digits", "by digest"),
+        ("sha256:" + "A" * 64, "must be lower-case", "by digest"),
+        ("sha512:" + "a" * 128, "is not a sha256 digest", "sha256"),
+        (f"{A}\n\n", "line 1: ", "--image"),
+        (f" {A}", "is not a sha256 digest", "sha256"),
+        (f"{A}\n{B}\n", "is a digest without a name", "--image"),
+        (f"{APP}:1\n", "by tag, not by digest", "by digest"),
+        (f"{APP}@{A}\n\n{APP}@{B}\n", "line 2: the image reference is empty", "sha256:"),
+        (f"{APP}@{A}\n{APP}@{B[:-1]}\n", "line 2: ", "by digest"),
+        (f"app@{A}\n", "does not name a registry", "registry host"),
+        ("\x7fELF\x00\x00", "is not a sha256 digest", "sha256"),
+    ],
+)
+def test_traps(text: object, message: str, hint: str) -> None:
+    written = text if isinstance(text, str) else json.dumps(text)
+    with pytest.raises(BadInput) as caught:
+        parse_record(written, "the record's label")
+    assert caught.value.message.startswith("the record's label: ")
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+RECORDISH = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from([A, B, A.upper()]),
+    lambda inner: st.dictionaries(
+        st.sampled_from([*build(), "web", "buildx.build.warnings"]) | st.text(), inner
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.text() | RECORDISH.map(lambda tree: json.dumps(tree, ensure_ascii=False)))
+def test_any_text_is_digests_that_it_holds_or_bad_input(text: str) -> None:
+    try:
+        record = parse_record(text, "r")
+    except BadInput:
+        return
+    assert record.found
+    assert all(str(one.digest) in text for one in record.found)
+    assert all(str(name) in text for one in record.found for name in one.names)
