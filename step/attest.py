@@ -1,0 +1,340 @@
+"""Image, attestor and signer become a receipt: sign, verify, create, wait."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import Enum
+from queue import SimpleQueue
+from threading import Thread
+from typing import TypeAlias, TypeVar
+
+from step.cloud.attestors import Attestors
+from step.cloud.connection import Connection
+from step.cloud.occurrences import Occurrences
+from step.errors import (
+    AlreadyExists,
+    AnswerLost,
+    BadInput,
+    KeyNotRegistered,
+    NotVisible,
+    StepError,
+    Unavailable,
+)
+from step.model.attestation import Attestation, Attestor, Occurrence, Signature
+from step.model.image import ImageRef
+from step.model.keys import Key
+from step.model.names import AttestorName, NoteName, ProjectName
+from step.model.payload import Payload
+from step.signing.signer import Signer
+
+# Pairs of image and attestor that are worked on at the same time. The services' quotas are per
+# minute (https://cloud.google.com/binary-authorization/quotas): more would only meet them sooner.
+_AT_ONCE = 8
+# New attestations have been seen to need seconds to be listed; no figure is published.
+_FIRST_PAUSE = timedelta(seconds=0.5)
+_LONGEST_PAUSE = timedelta(seconds=5)
+# After a lost answer: how long to read before the same attestation is sent again, and how often.
+_SETTLE = timedelta(seconds=10)
+_SENDINGS = 3
+
+
+class Status(Enum):
+    """What happened to the attestation that a receipt is for."""
+
+    CREATED = "created"
+    EXISTING = "existing"
+    DRY_RUN = "dry-run"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """An attestation that was verified, and, unless it is a dry run, stored.
+
+    `occurrence`, `signature` and `create_time` are None in a dry run; `visible_after` is None when
+    nothing was waited for.
+    """
+
+    image: ImageRef
+    attestor: AttestorName
+    note: NoteName
+    public_key_id: str
+    algorithm: str
+    status: Status
+    payload: bytes
+    signature: bytes | None = None
+    occurrence: str | None = None
+    resource_uri: str = ""
+    create_time: datetime | None = None
+    visible_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why there is no receipt; image and attestor are None where the error is of no single pair."""
+
+    image: ImageRef | None
+    attestor: AttestorName | None
+    error: StepError
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is being done, in one line; for a wait, `elapsed` of at most `limit`."""
+
+    image: ImageRef
+    attestor: AttestorName
+    doing: str
+    elapsed: timedelta | None = None
+    limit: timedelta | None = None
+
+
+Event: TypeAlias = Progress | Receipt | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How to attest.
+
+    `project` is where attestations are stored, None for each attestor's own; `payload` replaces the
+    canonical bytes (for a signature made elsewhere over other bytes); `wait` is how long to wait
+    until an attestation can be read back, None for not at all.
+    """
+
+    project: ProjectName | None = None
+    payload: bytes | None = None
+    validate: bool = True
+    wait: timedelta | None = timedelta(minutes=2)
+    dry_run: bool = False
+
+
+def attest(
+    images: Sequence[ImageRef],
+    attestors: Sequence[AttestorName],
+    signer: Signer,
+    connection: Connection,
+    terms: Terms,
+) -> Iterator[Event]:
+    """Attest every image for every attestor, side by side, and yield what happens.
+
+    For each pair there is one Receipt or one Failure, in the order in which they end; one failure
+    does not stop the others. Only a key that an attestor does not list stops the run, before
+    anything is signed. An attestation that already verifies under the same key is reused; nothing
+    is created that the attestor's own key and, unless `terms` say otherwise, Binary Authorization
+    did not verify.
+
+    Raises BadInput for an empty list: attesting nothing is never what was meant.
+    """
+    if not images or not attestors:
+        raise BadInput("there is nothing to attest", "Name at least one image and one attestor.")
+    readings = [_read(name, signer, Attestors(connection)) for name in dict.fromkeys(attestors)]
+    read = list(_side_by_side(readings))
+    ready = [found for found in read if isinstance(found, _Ready)]
+    failed = [found for found in read if isinstance(found, _Unread)]
+    for unread in failed:
+        yield from (Failure(image, unread.name, unread.error) for image in images)
+    if any(isinstance(unread.error, KeyNotRegistered) for unread in failed):
+        return
+    pairs = [
+        _Pair(image, one.attestor, one.key, signer, connection, terms)
+        for one in ready
+        for image in dict.fromkeys(images)
+    ]
+    yield from _side_by_side(pair.events() for pair in pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    attestor: Attestor
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class _Unread:
+    name: AttestorName
+    error: StepError
+
+
+def _read(name: AttestorName, signer: Signer, attestors: Attestors) -> Iterator[_Ready | _Unread]:
+    try:
+        attestor = attestors.get(name)
+        yield _Ready(attestor, signer.key_on(attestor))
+    except StepError as error:
+        yield _Unread(name, error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """The work on one image for one attestor."""
+
+    image: ImageRef
+    attestor: Attestor
+    key: Key
+    signer: Signer
+    connection: Connection
+    terms: Terms
+
+    def events(self) -> Iterator[Event]:
+        try:
+            yield (yield from self._attest())
+        except StepError as error:
+            yield Failure(self.image, self.attestor.name, error)
+
+    def _attest(self) -> Generator[Progress, None, Receipt]:
+        yield self._progress(f"looking for an attestation on {self.attestor.note}")
+        payload = self.terms.payload or Payload.of(self.image).to_bytes()
+        existing = self._find()
+        if existing is not None:
+            return self._receipt(Status.EXISTING, existing)
+        if self.terms.dry_run:
+            return self._receipt(Status.DRY_RUN, None, payload)
+        yield self._progress(f"getting a signature by {self.key.id}")
+        signature = Signature(self.key.id, self.signer.sign(payload, self.key))
+        attestation = Attestation(payload, (signature,))
+        self.attestor.verify(attestation, self.image)
+        if self.terms.validate:
+            yield self._progress("asking Binary Authorization to validate the signature")
+            Attestors(self.connection).validate(self.attestor, attestation, self.image)
+        yield self._progress("creating the attestation")
+        status, stored = yield from self._store(attestation)
+        if self.terms.wait is None:
+            return self._receipt(status, stored)
+        created = self.connection.clock.elapsed()
+        try:
+            found = yield from self._until_found(self.terms.wait)
+        except Unavailable as error:
+            raise Unavailable(
+                f"{stored.name} was created, but not read back: {error.message}", error.hint
+            ) from error
+        if found is None:
+            raise NotVisible(
+                f"{stored.name} was created, but could not be read back from {self.attestor.note} "
+                "in time",
+                "Run again with a longer --timeout: what is there by then is reused.",
+            )
+        visible_after = self.connection.clock.elapsed() - created
+        return replace(self._receipt(status, found), visible_after=visible_after)
+
+    def _store(
+        self, attestation: Attestation
+    ) -> Generator[Progress, None, tuple[Status, Occurrence]]:
+        """Create the attestation once, whatever becomes of the answers.
+
+        A lost answer is settled by reading. The same bytes are sent again only after nothing was
+        found; should the first have arrived late, the service answers ALREADY_EXISTS, which is
+        settled by reading, too.
+        """
+        project = self.terms.project or ProjectName(self.attestor.name.project)
+        occurrences = Occurrences(self.connection)
+        sent = 0
+        while True:
+            sent += 1
+            try:
+                stored = occurrences.create(project, self.attestor.note, self.image, attestation)
+                return Status.CREATED, stored
+            except AlreadyExists as error:
+                found = yield from self._until_found(self.terms.wait or _SETTLE)
+                if found is None:
+                    raise NotVisible(
+                        f"{error.message}, but no attestation of {self.image} by {self.key.id} "
+                        f"was to be found on {self.attestor.note} in time",
+                        "Run again later: what is there by then is reused.",
+                    ) from error
+                return (Status.CREATED if sent > 1 else Status.EXISTING), found
+            except AnswerLost as error:
+                found = yield from self._until_found(_SETTLE)
+                if found is not None:
+                    return Status.CREATED, found
+                if sent == _SENDINGS:
+                    raise Unavailable(
+                        f"{error.message}; {self.attestor.note} shows no attestation of "
+                        f"{self.image}",
+                        "Run again: an attestation that did arrive is reused.",
+                    ) from error
+
+    def _until_found(self, limit: timedelta) -> Generator[Progress, None, Occurrence | None]:
+        """Read, with growing pauses, until the attestation is there and verifies, or time is up."""
+        clock = self.connection.clock
+        started = clock.elapsed()
+        pause = _FIRST_PAUSE
+        while True:
+            found = self._find()
+            elapsed = clock.elapsed() - started
+            if found is not None or elapsed >= limit:
+                return found
+            doing = f"waiting until the attestation can be read back from {self.attestor.note}"
+            yield replace(self._progress(doing), elapsed=elapsed, limit=limit)
+            clock.sleep(min(pause, limit - elapsed))
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    def _find(self) -> Occurrence | None:
+        stored = Occurrences(self.connection).of(self.attestor.note, self.image)
+        return self.attestor.first_verified(stored, self.image, self.key)
+
+    def _progress(self, doing: str) -> Progress:
+        return Progress(self.image, self.attestor.name, doing)
+
+    def _receipt(self, status: Status, stored: Occurrence | None, payload: bytes = b"") -> Receipt:
+        receipt = Receipt(
+            image=self.image,
+            attestor=self.attestor.name,
+            note=self.attestor.note,
+            public_key_id=self.key.id,
+            algorithm=self.key.algorithm_name,
+            status=status,
+            payload=payload,
+            resource_uri=self.image.resource_uri,
+        )
+        if stored is None:
+            return receipt
+        own = next(s for s in stored.attestation.signatures if s.key_id == self.key.id)
+        return replace(
+            receipt,
+            payload=stored.attestation.payload,
+            signature=own.value,
+            occurrence=stored.name,
+            resource_uri=stored.resource_uri,
+            create_time=stored.create_time,
+        )
+
+
+T = TypeVar("T")
+
+
+def _side_by_side(jobs: Iterable[Iterator[T]]) -> Iterator[T]:
+    """What all jobs yield, as it comes; at most `_AT_ONCE` of them run at the same time.
+
+    The threads are daemons, so that an interrupted program does not wait for a wait.
+    """
+    every = list(jobs)
+    count = min(_AT_ONCE, len(every))
+    found: SimpleQueue[T | _Bug | None] = SimpleQueue()
+
+    def work(mine: Sequence[Iterator[T]]) -> None:
+        try:
+            for job in mine:
+                for event in job:
+                    found.put(event)
+        except BaseException as error:  # noqa: BLE001 - raised again where it is read
+            found.put(_Bug(error))
+        finally:
+            found.put(None)
+
+    workers = [Thread(target=work, args=(every[i::count],), daemon=True) for i in range(count)]
+    for worker in workers:
+        worker.start()
+    running = len(workers)
+    while running:
+        match found.get():
+            case None:
+                running -= 1
+            case _Bug(error=error):
+                raise error
+            case event:
+                yield event
+
+
+@dataclass(frozen=True, slots=True)
+class _Bug:
+    error: BaseException
