@@ -1,0 +1,90 @@
+"""What a person reads: receipts on standard output, progress and errors on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TextIO
+
+from rich.console import Console
+from rich.text import Text
+
+from step.attest import Failure, Progress, Receipt, Status
+from step.clock import show_duration
+from step.model.image import ImageRef
+from step.reporting.report import Report
+from step.reporting.text import ascii_line, one_line
+
+_STYLES = {Status.CREATED: "bold green", Status.EXISTING: "green", Status.DRY_RUN: "yellow"}
+
+
+class Terminal:
+    """Two streams: coloured where they are terminals, unless `NO_COLOR` is set; else plain ASCII.
+
+    One line is one line, however narrow the terminal, and everything shown passes `one_line`.
+    """
+
+    def __init__(self, out: TextIO, err: TextIO, environ: Mapping[str, str]) -> None:
+        self._out = _console(out, environ)
+        self._err = _console(err, environ)
+
+    def receipts(self, report: Report) -> None:
+        """Show every receipt, on standard output."""
+        for receipt in report.receipts:
+            self._receipt(receipt)
+
+    def errors(self, report: Report) -> None:
+        """Show every failure, on standard error: `error: …`, what it is about, and `hint: …`."""
+        for failure in report.failures:
+            self._failure(failure)
+
+    def progress(self, progress: Progress, *, which: bool) -> None:
+        """Show what is being done, and how much of the time allowed it has taken.
+
+        `which` says for which image and attestor, in short, where there are several.
+        """
+        time = ""
+        if progress.elapsed is not None:
+            limit = "" if progress.limit is None else f" of {show_duration(progress.limit)}"
+            time = f" ({show_duration(progress.elapsed)}{limit})"
+        about = f"{_short(progress.image)} for {progress.attestor.id}: " if which else ""
+        _show(self._err, "", f"{about}{progress.doing}{time}", "dim")
+
+    def remark(self, text: str) -> None:
+        """Show a line on standard error."""
+        _show(self._err, "", text)
+
+    def warning(self, text: str) -> None:
+        """Show `warning: …` on standard error."""
+        _show(self._err, "warning: ", text, "yellow")
+
+    def _receipt(self, receipt: Receipt) -> None:
+        _show(self._out, f"{receipt.status.value} ", str(receipt.image), _STYLES[receipt.status])
+        _show(self._out, "  attestor    ", str(receipt.attestor))
+        _show(self._out, "  key         ", f"{receipt.public_key_id} ({receipt.algorithm})")
+        if receipt.occurrence is not None:
+            _show(self._out, "  occurrence  ", receipt.occurrence)
+        if receipt.visible_after is not None:
+            _show(self._out, "  visible     ", f"after {show_duration(receipt.visible_after)}")
+
+    def _failure(self, failure: Failure) -> None:
+        _show(self._err, "error: ", failure.error.message, "bold red")
+        about = [str(one) for one in (failure.image, failure.attestor) if one is not None]
+        if about:
+            _show(self._err, "  for: ", ", ".join(about))
+        if failure.error.hint:
+            _show(self._err, "  hint: ", failure.error.hint)
+
+
+def _short(image: ImageRef) -> str:
+    """Enough of an image to tell it from its neighbours; never to be copied."""
+    return f"{image.name.repository.rpartition('/')[2]}@{str(image.digest)[:19]}…"
+
+
+def _console(stream: TextIO, environ: Mapping[str, str]) -> Console:
+    return Console(file=stream, soft_wrap=True, markup=False, emoji=False, _environ=environ)
+
+
+def _show(console: Console, label: str, text: str, style: str = "") -> None:
+    rich_text = console.is_terminal and console.encoding.startswith("utf")
+    shown = one_line(text) if rich_text else ascii_line(text)
+    console.print(Text.assemble((label, style), (shown, style if not label else "")))

@@ -1,0 +1,43 @@
+"""Writing results to files that others named."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from step.errors import BadInput
+
+
+def write_whole(path: str, text: str) -> None:
+    """Write UTF-8 text to a file of mode 0644, so that no reader sees a part of it.
+
+    A link is followed. Raises BadInput naming the path.
+    """
+    try:
+        target = Path(path).resolve()
+        if target.exists() and not target.is_file():
+            raise BadInput(f"{path!r} is not a regular file", _HINT)
+        with tempfile.TemporaryDirectory(prefix=".binauthz-", dir=target.parent) as folder:
+            whole = Path(folder, target.name)
+            whole.write_bytes(text.encode("utf-8"))
+            whole.chmod(0o644)
+            whole.replace(target)
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, error) from None
+
+
+def append(path: str, text: str) -> None:
+    """Add UTF-8 text to the end of a file, line ends as they are; raises BadInput naming it."""
+    try:
+        with Path(path).open("ab") as file:
+            file.write(text.encode("utf-8"))
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, error) from None
+
+
+_HINT = "Give a file in a folder that exists and that this user may write to."
+
+
+def _unwritable(path: str, error: OSError | ValueError) -> BadInput:
+    reason = error.strerror if isinstance(error, OSError) else "it is not a path"
+    return BadInput(f"{path!r} cannot be written: {reason}", _HINT)

@@ -1,0 +1,173 @@
+"""GitHub's runner: outputs, the job's summary, annotations and masks."""
+
+from __future__ import annotations
+
+import html
+import re
+import uuid
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from step.attest import Failure, Receipt
+from step.clock import show_duration
+from step.reporting.files import append
+from step.reporting.receipts import fitted
+from step.reporting.report import Report
+from step.reporting.text import one_line
+
+# A job's outputs together may take 1 MB in UTF-16, which is two bytes a character:
+# https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax#jobsjob_idoutputs
+# Half is left to the other outputs and to other steps.
+RECEIPTS_LIMIT = 250_000
+# src/Runner.Worker/FileCommandManager.cs of https://github.com/actions/runner; in bytes.
+SUMMARY_LIMIT = 1024 * 1024
+# A shorter mask would hide too much of the log that is no secret.
+_SHORTEST_MASK = 4
+
+
+def publish(report: Report, environ: Mapping[str, str]) -> None:
+    """Append outputs and summary to the files that the runner names, if it names any.
+
+    Raises BadInput when one cannot be written; the other is written all the same.
+    """
+    try:
+        if path := environ.get("GITHUB_OUTPUT"):
+            delimiter = f"ghadelimiter_{uuid.uuid4()}"
+            append(path, "".join(heredoc(*one, delimiter) for one in outputs(report).items()))
+    finally:
+        if path := environ.get("GITHUB_STEP_SUMMARY"):
+            used = 0
+            with suppress(OSError, ValueError):  # not there yet; any other reason, `append` tells
+                used = Path(path).stat().st_size
+            append(path, summary(report, SUMMARY_LIMIT - used))
+
+
+def outputs(report: Report) -> dict[str, str]:
+    """The action's outputs by name.
+
+    `image`, `digest` and `images` name only what every attestor asked has a receipt for. `receipts`
+    is the JSON document; over 250 000 characters it is without payload and signature, or shorter
+    still.
+    """
+    images, receipts = report.images, report.receipts
+    return {
+        "image": str(images[0]) if images else "",
+        "images": _list(map(str, images)),
+        "digest": str(images[0].digest) if images else "",
+        "attestations": _list(one.occurrence for one in receipts if one.occurrence),
+        "public_key_ids": _list(one.public_key_id for one in receipts),
+        "status": report.status,
+        "receipts": fitted(report, RECEIPTS_LIMIT),
+    }
+
+
+def heredoc(name: str, value: str, delimiter: str) -> str:
+    """A value as the runner's file commands read it; `delimiter` must be one nobody can guess.
+
+    Raises ValueError when the value holds the delimiter and so could end itself.
+    """
+    if delimiter in value:
+        raise ValueError(f"the value of {name} holds its own delimiter")
+    return f"{name}<<{delimiter}\n{value}\n{delimiter}\n"
+
+
+def annotate(report: Report) -> str:
+    """An `::error` command for each failure, one a line; empty when there is none."""
+    return "".join(map(_annotation, report.failures))
+
+
+def masks(secrets: Iterable[str]) -> str:
+    """Commands that hide each line of the secrets in the log from then on, one a line.
+
+    To be written before anything else, and only where GitHub's runner reads: anywhere else they
+    would show the secrets. Lines under four characters are not hidden.
+    """
+    lines = (line.strip() for secret in secrets for line in re.split(r"[\r\n]+", secret))
+    return "".join(
+        f"::add-mask::{_data(line)}\n"
+        for line in dict.fromkeys(lines)
+        if len(line) >= _SHORTEST_MASK
+    )
+
+
+def summary(report: Report, limit: int = SUMMARY_LIMIT) -> str:
+    """The result as Markdown of at most `limit` bytes; rows that do not fit are only counted.
+
+    The tables are HTML, in which Markdown is not read, and every cell is escaped.
+    """
+    text = f"### Binary Authorization: {report.status}\n\n"
+    for head, rows in (
+        (("Not attested", "Attestor", "Error", "Fix"), map(_failure_row, report.failures)),
+        (("Image", "Attestor", "Status", "Occurrence", "Key"), map(_receipt_row, report.receipts)),
+    ):
+        text += _table(head, list(rows), limit - len(text.encode()))
+    return text if len(text.encode()) <= limit else ""
+
+
+def _receipt_row(receipt: Receipt) -> str:
+    waited = receipt.visible_after
+    status = receipt.status.value + (f", visible after {show_duration(waited)}" if waited else "")
+    return _row(
+        str(receipt.image),
+        str(receipt.attestor),
+        status,
+        receipt.occurrence or "",
+        receipt.public_key_id,
+    )
+
+
+def _failure_row(failure: Failure) -> str:
+    error = failure.error
+    return _row(
+        str(failure.image or ""),
+        str(failure.attestor or ""),
+        f"{error.message} (exit code {error.exit_code.value})",
+        error.hint,
+    )
+
+
+def _row(*cells: str) -> str:
+    escaped = (html.escape(one_line(cell)) for cell in cells)
+    inner = "".join(f"<td><code>{cell}</code></td>" if cell else "<td></td>" for cell in escaped)
+    return f"<tr>{inner}</tr>\n"
+
+
+def _table(head: tuple[str, ...], rows: list[str], limit: int) -> str:
+    if not rows:
+        return ""
+    start = "<table>\n<tr>" + "".join(f"<th>{cell}</th>" for cell in head) + "</tr>\n"
+    end = "</table>\n\n"
+    room = limit - len(start) - len(end) - len(_more(len(rows)))
+    shown: list[str] = []
+    for row in rows:
+        room -= len(row.encode())
+        if room < 0:
+            return start + "".join(shown) + _more(len(rows) - len(shown)) + end
+        shown.append(row)
+    return start + "".join(shown) + end
+
+
+def _more(count: int) -> str:
+    return f"<tr><td>and {count} more</td></tr>\n"
+
+
+def _annotation(failure: Failure) -> str:
+    error = failure.error
+    where = failure.image or failure.attestor
+    title = f"Not attested: {where}" if where else "Not attested"
+    message = f"{error.message}. {error.hint}" if error.hint else error.message
+    return f"::error title={_property(one_line(title))}::{_data(one_line(message))}\n"
+
+
+# https://github.com/actions/toolkit/blob/main/packages/core/src/command.ts
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _list(values: Iterable[str]) -> str:
+    return "\n".join(dict.fromkeys(map(one_line, values)))

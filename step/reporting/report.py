@@ -1,0 +1,64 @@
+"""Everything that came of a run, as one value to render."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from step.attest import Failure, Receipt, Status
+from step.errors import ExitCode
+from step.model.image import ImageRef
+
+_WORST_FIRST = (
+    ExitCode.BUG,
+    ExitCode.REFUSED,
+    ExitCode.BAD_INPUT,
+    ExitCode.NOT_ALLOWED,
+    ExitCode.NOT_FOUND,
+    ExitCode.UNAVAILABLE,
+    ExitCode.NOT_VISIBLE,
+    ExitCode.INCOMPLETE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Receipts and failures; `build` is the run's URL or build id, `version` this program's.
+
+    Raises ValueError when both are empty: nothing was asked, and that must not look like success.
+    """
+
+    receipts: tuple[Receipt, ...]
+    failures: tuple[Failure, ...]
+    build: str | None
+    version: str
+
+    def __post_init__(self) -> None:
+        if not (self.receipts or self.failures):
+            raise ValueError("a report of nothing")
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The worst of the failures' codes.
+
+        Worst first: a bug, a refusal, bad input, credentials or IAM, something not found, a service
+        that could not be asked, an attestation not seen in time, work left over. A refusal comes
+        before all that a second run or another setting could mend.
+        """
+        codes = {failure.error.exit_code for failure in self.failures}
+        return next((code for code in _WORST_FIRST if code in codes), ExitCode.DONE)
+
+    @property
+    def status(self) -> str:
+        """`failed` if anything did; else `created` if anything was, `dry-run`, or `existing`."""
+        if self.failures:
+            return "failed"
+        statuses = {receipt.status for receipt in self.receipts}
+        order = (Status.CREATED, Status.DRY_RUN, Status.EXISTING)
+        return next(status.value for status in order if status in statuses)
+
+    @property
+    def images(self) -> tuple[ImageRef, ...]:
+        """The images that every attestor asked has a receipt for, in order, each once."""
+        failed = {failure.image for failure in self.failures}
+        images = dict.fromkeys(receipt.image for receipt in self.receipts)
+        return tuple(image for image in images if image not in failed)

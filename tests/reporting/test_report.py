@@ -1,0 +1,212 @@
+"""The verdict over several results, and the JSON of them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from step.attest import Failure, Receipt
+from step.errors import (
+    BadInput,
+    ExitCode,
+    NotAllowed,
+    NotFound,
+    NotVisible,
+    Refused,
+    StepError,
+    Unavailable,
+)
+from step.reporting.receipts import document, fitted
+from step.reporting.report import Report
+from tests.reporting import runner
+from tests.reporting.reports import (
+    APP,
+    CREATED,
+    DRY_RUN,
+    EXISTING,
+    REFUSED,
+    UNUSABLE,
+    WEB,
+    failure,
+    hostile_reports,
+    report,
+)
+
+RECEIPT_KEYS = [
+    "image",
+    "digest",
+    "attestor",
+    "note",
+    "occurrence",
+    "public_key_id",
+    "algorithm",
+    "status",
+    "payload",
+    "signature",
+    "create_time",
+    "visible_after_seconds",
+    "resource_uri",
+    "build",
+    "version",
+]
+ERROR_KEYS = ["image", "attestor", "exit_code", "message", "hint"]
+
+
+class Unfinished(StepError):
+    exit_code = ExitCode.INCOMPLETE
+
+
+WORST_FIRST: list[Callable[[str], StepError]] = [
+    StepError,
+    Refused,
+    BadInput,
+    NotAllowed,
+    NotFound,
+    Unavailable,
+    NotVisible,
+    Unfinished,
+]
+
+
+@pytest.mark.parametrize("pair", [*itertools.combinations(WORST_FIRST, 2)])
+def test_the_exit_code_is_the_worst(pair: tuple[Callable[[str], StepError], ...]) -> None:
+    worse, better = (failure(kind("x")) for kind in pair)
+    for failures in ([worse, better], [better, worse]):
+        assert report(CREATED, *failures).exit_code is worse.error.exit_code
+
+
+def test_every_exit_code_has_its_place() -> None:
+    assert {kind("x").exit_code for kind in WORST_FIRST} == set(ExitCode) - {ExitCode.DONE}
+
+
+def test_without_failures_it_is_done() -> None:
+    assert report(CREATED, EXISTING).exit_code is ExitCode.DONE
+
+
+def test_nothing_is_not_done() -> None:
+    with pytest.raises(ValueError, match="a report of nothing"):
+        report()
+
+
+@pytest.mark.parametrize(
+    ("parts", "status"),
+    [
+        ([EXISTING, CREATED, DRY_RUN], "created"),
+        ([EXISTING, DRY_RUN], "dry-run"),
+        ([EXISTING], "existing"),
+        ([CREATED, REFUSED], "failed"),
+    ],
+)
+def test_status(parts: list[Receipt | Failure], status: str) -> None:
+    assert report(*parts).status == status
+
+
+def test_images_are_those_that_every_attestor_attested() -> None:
+    again = replace(CREATED, attestor=DRY_RUN.attestor)
+    assert report(EXISTING, CREATED, again).images == (WEB, APP)
+    assert report(EXISTING, CREATED, REFUSED).images == (APP,)
+    assert report(CREATED, UNUSABLE).images == (APP,)
+    assert report(UNUSABLE).images == ()
+
+
+def test_a_receipt_is_the_contract_s() -> None:
+    text = document(report(CREATED, build="https://ci/1"))
+    assert text.endswith("}\n")
+    (receipt,) = json.loads(text)["receipts"]
+    assert list(receipt) == RECEIPT_KEYS
+    assert receipt == {
+        "image": str(APP),
+        "digest": str(APP.digest),
+        "attestor": "projects/p/attestors/qa",
+        "note": "projects/p/notes/qa-note",
+        "occurrence": "projects/p/occurrences/1",
+        "public_key_id": "//cloudkms.googleapis.com/v1/projects/p/k/1",
+        "algorithm": "ECDSA_P256_SHA256",
+        "status": "created",
+        "payload": "e30K",
+        "signature": "/wA=",
+        "create_time": "2026-11-02T03:04:05.000060Z",
+        "visible_after_seconds": 3.21,
+        "resource_uri": f"https://{APP}",
+        "build": "https://ci/1",
+        "version": "1.2.3",
+    }
+
+
+def test_what_a_receipt_lacks_is_null() -> None:
+    (receipt,) = json.loads(document(report(DRY_RUN)))["receipts"]
+    assert list(receipt) == RECEIPT_KEYS
+    lacking = {key for key, value in receipt.items() if value is None}
+    assert lacking == {"occurrence", "signature", "create_time", "visible_after_seconds", "build"}
+
+
+def test_times_are_in_utc() -> None:
+    east = datetime(2026, 1, 1, 1, 30, tzinfo=timezone(timedelta(hours=2)))
+    (receipt,) = json.loads(document(report(replace(CREATED, create_time=east))))["receipts"]
+    assert receipt["create_time"] == "2025-12-31T23:30:00Z"
+
+
+def test_errors_are_the_contract_s() -> None:
+    tree = json.loads(document(report(REFUSED, UNUSABLE)))
+    assert tree["receipts"] == []
+    assert [list(error) for error in tree["errors"]] == [ERROR_KEYS, ERROR_KEYS]
+    assert tree["errors"][0] == {
+        "image": str(WEB),
+        "attestor": "projects/p/attestors/prod",
+        "exit_code": 3,
+        "message": "the attestor says no",
+        "hint": "Register the key.",
+    }
+    assert tree["errors"][1]["image"] is None
+    assert tree["errors"][1]["attestor"] is None
+
+
+def test_a_document_is_shortened_by_whole_keys() -> None:
+    whole = report(CREATED, EXISTING, REFUSED)
+    full = fitted(whole, 10_000)
+    assert json.loads(full) == json.loads(document(whole))
+    assert fitted(whole, len(full)) == full
+    lighter = fitted(whole, len(full) - 1)
+    assert list(json.loads(lighter)["receipts"][0]) == [
+        key for key in RECEIPT_KEYS if key not in {"payload", "signature"}
+    ]
+    assert list(json.loads(lighter)["errors"][0]) == ERROR_KEYS
+    lightest = fitted(whole, len(lighter) - 1)
+    assert [list(one) for one in json.loads(lightest)["receipts"]] == [
+        ["image", "attestor", "occurrence", "public_key_id", "status"]
+    ] * 2
+    assert [list(one) for one in json.loads(lightest)["errors"]] == [
+        ["image", "attestor", "exit_code"]
+    ]
+    assert json.loads(fitted(whole, len(lightest) - 1)) == {
+        "receipts": [],
+        "errors": [],
+        "omitted": {"receipts": 2, "errors": 1},
+    }
+
+
+@given(hostile_reports(), st.integers(100, 5000))
+def test_hostile_text_in_json(hostile: Report, limit: int) -> None:
+    text = document(hostile)
+    assert text.isascii()
+    assert runner.commands(text) == []
+    tree = json.loads(text)
+    assert [one["public_key_id"] for one in tree["receipts"]] == [
+        one.public_key_id for one in hostile.receipts
+    ]
+    assert [(one["message"], one["hint"]) for one in tree["errors"]] == [
+        (one.error.message, one.error.hint) for one in hostile.failures
+    ]
+    line = fitted(hostile, limit)
+    assert len(line) <= limit
+    assert line.isascii()
+    assert "\n" not in line
+    assert runner.commands(line) == []
+    assert set(json.loads(line)) >= {"receipts", "errors"}
