@@ -1,0 +1,82 @@
+"""The command line: options in, one call, results out, exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from step import __version__
+from step.cli.attest import attest
+from step.cli.edge import Edge
+from step.cli.emulator import emulator
+from step.cli.options import Format
+from step.cli.outcome import Work, deliver
+from step.cli.payload import payload
+from step.clock import Clock, SystemClock
+from step.errors import BadInput, StepError
+
+# What a shell reports for a program that Ctrl-C ended.
+_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="binauthz-attest",
+    help="Binary Authorization attestations, from the image a build made to one that can be read "
+    "back and verified. Without arguments: attest.",
+    no_args_is_help=True,
+    add_completion=False,
+    # A traceback with local variables could show a passphrase.
+    pretty_exceptions_enable=False,
+)
+app.command()(attest)
+app.command()(payload)
+app.command()(emulator)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"binauthz-attest {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None, clock: Clock | None = None) -> int:
+    """Run the program and return its exit code; `step.errors.ExitCode` lists them.
+
+    Without arguments, `attest` runs from the environment, as a container does it.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments) or ["attest"]
+    edge = Edge(os.environ, clock or SystemClock())
+    try:
+        return int(app(given, standalone_mode=False, obj=edge, prog_name="binauthz-attest") or 0)
+    except StepError as error:
+        return _fail(error, edge, given)
+    except typer.TyperException as error:
+        hint = "binauthz-attest --help lists the verbs, binauthz-attest VERB --help the options."
+        return _fail(BadInput(error.format_message().rstrip("."), hint), edge, given)
+    except (KeyboardInterrupt, typer.Abort):
+        return _INTERRUPTED
+
+
+def _fail(error: StepError, edge: Edge, arguments: Sequence[str]) -> int:
+    """Report an error that came before the options were known, still in the format asked for."""
+
+    def start() -> Work:
+        raise error
+
+    named = " ".join(arguments).replace("=", " ")
+    variables = {edge.environ.get(name) for name in ("BINAUTHZ_FORMAT", "INPUT_FORMAT")}
+    wants_json = "--format json" in named or ("json" in variables and "--format " not in named)
+    return deliver(start, edge, Format.JSON if wants_json else Format.TEXT)

@@ -1,0 +1,152 @@
+"""`binauthz-attest attest`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+from step.cli import options as opt
+from step.cli.edge import Edge, read_file, read_text
+from step.cli.keys import KeyChoice
+from step.cli.outcome import Work, deliver
+from step.clock import parse_duration
+from step.errors import BadInput
+from step.model.image import ImageRef
+from step.model.names import AttestorName, ProjectName
+
+if TYPE_CHECKING:
+    from step.attest import Terms
+
+
+def attest(
+    context: typer.Context,
+    images: opt.Images = None,
+    image: opt.Image = None,
+    digest: opt.Digest = None,
+    metadata: opt.Metadata = None,
+    from_file: opt.FromFile = None,
+    attestor: opt.Attestors = None,
+    project: opt.Project = None,
+    attestation_project: opt.AttestationProject = None,
+    kms_key_version: opt.KmsKeyVersion = None,
+    pgp_key_file: opt.PgpKeyFile = None,
+    pgp_passphrase_file: opt.PgpPassphraseFile = None,
+    pkix_key_file: opt.PkixKeyFile = None,
+    signature_file: opt.SignatureFile = None,
+    public_key_id: opt.PublicKeyId = None,
+    payload_file: opt.PayloadFile = None,
+    wait: opt.Wait = True,
+    timeout: opt.Timeout = "2m",
+    validate: opt.Validate = True,
+    dry_run: opt.DryRun = False,
+    format: opt.OutputFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
+    output_file: opt.OutputFile = None,
+    artifact_url: opt.ArtifactUrl = None,
+    keyversion: opt.KeyVersion = None,
+    public_key_id_override: opt.PublicKeyIdOverride = None,
+    attestor_project: opt.AttestorProject = None,
+) -> None:
+    """Sign, verify and create attestations, and wait until they can be read back.
+
+    Every option also reads BINAUTHZ_<NAME> and, as the input of an action, INPUT_<NAME>.
+    """
+    edge: Edge = context.obj
+    key = KeyChoice(
+        kms_key_version=kms_key_version or keyversion,
+        pgp_key_file=pgp_key_file,
+        pgp_passphrase_file=pgp_passphrase_file,
+        pkix_key_file=pkix_key_file,
+        signature_file=signature_file,
+        public_key_id=public_key_id or public_key_id_override,
+    )
+    request = _Request(
+        references=(*(images or ()), *([artifact_url] if artifact_url else ())),
+        image=image,
+        digest=digest,
+        metadata=metadata,
+        from_file=tuple(from_file or ()),
+        attestors=tuple(attestor or ()),
+        project=project or attestor_project,
+        attestation_project=attestation_project,
+        key=key,
+        payload_file=payload_file,
+        wait=wait,
+        timeout=timeout,
+        validate=validate,
+        dry_run=dry_run,
+    )
+    raise typer.Exit(deliver(lambda: request.events(edge), edge, format, output_file))
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """The options, as they were given."""
+
+    references: tuple[str, ...]
+    image: str | None
+    digest: str | None
+    metadata: str | None
+    from_file: tuple[str, ...]
+    attestors: tuple[str, ...]
+    project: str | None
+    attestation_project: str | None
+    key: KeyChoice
+    payload_file: str | None
+    wait: bool
+    timeout: str
+    validate: bool
+    dry_run: bool
+
+    def events(self, edge: Edge) -> Work:
+        """What attesting brings, and the order to show it in; raises BadInput before any call."""
+        from step.attest import attest
+
+        terms = self._terms()
+        images = self._images()
+        attestors = self._attestors()
+        if self.key.signature_file and len(images) * len(attestors) > 1:
+            raise BadInput(
+                "one signature is given for several images or attestors",
+                "A signature made elsewhere is for one image; run once for each.",
+            )
+        connection = edge.connection()
+        signer = self.key.signer(edge, connection)
+        events = attest(images, attestors, signer, connection, terms)
+        return Work(images, attestors, events)
+
+    def _images(self) -> tuple[ImageRef, ...]:
+        from step.discovery.images import find_images
+
+        return find_images(
+            self.references,
+            name=self.image,
+            digest=self.digest,
+            metadata=[self.metadata] if self.metadata else [],
+            files=[(path, read_text(path, "--from-file")) for path in self.from_file],
+        )
+
+    def _attestors(self) -> tuple[AttestorName, ...]:
+        if not self.attestors:
+            raise BadInput(
+                "no attestor was given", "Give --attestor projects/PROJECT/attestors/ATTESTOR."
+            )
+        return tuple(AttestorName.parse(name, self.project) for name in self.attestors)
+
+    def _terms(self) -> Terms:
+        from step.attest import Terms
+
+        if self.payload_file and not self.key.signature_file:
+            raise BadInput(
+                "--payload-file is given without --signature-file",
+                "Only a signature made elsewhere is over other bytes than the payload's own.",
+            )
+        timeout = parse_duration(self.timeout)
+        return Terms(
+            project=ProjectName(self.attestation_project) if self.attestation_project else None,
+            payload=read_file(self.payload_file, "--payload-file") if self.payload_file else None,
+            validate=self.validate,
+            wait=timeout if self.wait else None,
+            dry_run=self.dry_run,
+        )

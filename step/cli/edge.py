@@ -1,0 +1,76 @@
+"""Where the program meets the world: the environment, the clock, files and standard streams."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from step.clock import Clock
+from step.errors import BadInput
+
+if TYPE_CHECKING:
+    from step.cloud.connection import Connection
+
+# Far above any key, signature or build record, far below what could fill a runner's memory.
+_FILE_LIMIT = 10 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """What a verb may ask of the outside; the only holder of the environment."""
+
+    environ: Mapping[str, str]
+    clock: Clock
+
+    @property
+    def emulator(self) -> str | None:
+        """`host:port` of an emulator to use instead of Google Cloud, or None."""
+        return self.environ.get("BINAUTHZ_EMULATOR_HOST") or None
+
+    def mask(self, secret: str) -> None:
+        """Tell GitHub's runner to hide a secret, before anything could show it."""
+        from step.discovery.environment import Ci, Environment
+        from step.reporting.github import masks
+
+        if Environment.detect(self.environ).ci is Ci.GITHUB:
+            sys.stderr.write(masks([secret]))
+            sys.stderr.flush()
+
+    def connection(self) -> Connection:
+        """A connection to Google Cloud, or to the emulator."""
+        from step.cloud.connection import Connection
+
+        return Connection(self.clock, self.environ, self.emulator)
+
+
+def read_file(path: str, option: str) -> bytes:
+    """The bytes of a file that an option names, or of standard input for `-`.
+
+    Raises BadInput when it cannot be read or is over 10 MiB.
+    """
+    try:
+        if path == "-":
+            data = sys.stdin.buffer.read(_FILE_LIMIT + 1)
+        else:
+            with Path(path).open("rb") as file:
+                data = file.read(_FILE_LIMIT + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a path"
+        raise BadInput(
+            f"{option}: {path!r} cannot be read: {reason}",
+            "In a container, the file must be in a folder that is mounted into it.",
+        ) from None
+    if len(data) > _FILE_LIMIT:
+        raise BadInput(f"{option}: {path!r} is over 10 MiB", "Is this the right file?")
+    return data
+
+
+def read_text(path: str, option: str) -> str:
+    """Like `read_file`, as UTF-8 text; a byte order mark is dropped."""
+    try:
+        return read_file(path, option).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise BadInput(f"{option}: {path!r} is not UTF-8 text") from None

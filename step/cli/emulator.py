@@ -1,0 +1,88 @@
+"""`binauthz-attest emulator`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from threading import Event
+from typing import Annotated
+
+import typer
+
+from step.clock import parse_duration
+from step.errors import BadInput
+
+
+def emulator(
+    context: typer.Context,
+    seed: Annotated[
+        Path | None,
+        typer.Option(
+            "--seed",
+            metavar="FILE",
+            help="YAML: projects, keys, notes, attestors, policies, builds, occurrences.",
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option("--host", metavar="HOST", help="Loopback address to listen on.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", metavar="PORT", help="Port of the gRPC side; 0 for a free one.")
+    ] = 0,
+    visibility_delay: Annotated[
+        str,
+        typer.Option(
+            "--visibility-delay",
+            metavar="DURATION",
+            help="How long a new occurrence is missing from lists.",
+        ),
+    ] = "0s",
+    latency: Annotated[
+        str, typer.Option("--latency", metavar="DURATION", help="How long every call takes.")
+    ] = "0s",
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fault",
+            metavar="METHOD=WHAT[:COUNT]",
+            help="Make a method fail, for example AsymmetricSign=UNAVAILABLE:2. Repeatable.",
+        ),
+    ] = None,
+    call_log: Annotated[
+        Path | None,
+        typer.Option("--call-log", metavar="FILE", help="Append every call as a line of JSON."),
+    ] = None,
+    ready_file: Annotated[
+        Path | None,
+        typer.Option("--ready-file", metavar="FILE", help="Write the ports as JSON when ready."),
+    ] = None,
+) -> None:
+    """Serve Cloud KMS, Binary Authorization, Container Analysis and Cloud Build on loopback.
+
+    Every verb uses it when BINAUTHZ_EMULATOR_HOST is set to its address. It keeps nothing, asks for
+    no credentials and listens on loopback only.
+    """
+    from step.emulator import Emulator, EmulatorError, Fault, Seed
+    from step.reporting.console import Terminal
+
+    terminal = Terminal(sys.stdout, sys.stderr, context.obj.environ)
+    stop = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        with Emulator(
+            Seed.load(seed) if seed else None,
+            visibility_delay=parse_duration(visibility_delay),
+            latency=parse_duration(latency),
+            faults=[Fault.parse(text) for text in fault or ()],
+            call_log=call_log,
+            host=host,
+            port=port,
+        ) as running:
+            terminal.remark(f"BINAUTHZ_EMULATOR_HOST={running.grpc_address}")
+            if ready_file:
+                running.write_ready_file(ready_file)
+            stop.wait()
+    except EmulatorError as error:
+        raise BadInput(str(error)) from None

@@ -1,0 +1,98 @@
+"""Which key signs: from options and secrets to a signer."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from step.cli.edge import Edge, read_file
+from step.errors import BadInput
+from step.model.names import KmsKeyVersion
+
+if TYPE_CHECKING:
+    from step.cloud.connection import Connection
+    from step.signing.signer import Signer
+
+_PRIVATE_KEY = "BINAUTHZ_PGP_PRIVATE_KEY"
+_PASSPHRASE = "BINAUTHZ_PGP_PRIVATE_KEY_PASSPHRASE"  # noqa: S105 - a variable's name
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChoice:
+    """What the options say of the key; each field is None where nothing was given."""
+
+    kms_key_version: str | None
+    pgp_key_file: str | None
+    pgp_passphrase_file: str | None
+    pkix_key_file: str | None
+    signature_file: str | None
+    public_key_id: str | None
+
+    def signer(self, edge: Edge, connection: Connection) -> Signer:
+        """The one signer that was chosen; Cloud KMS where nothing was.
+
+        Raises BadInput for two keys at once, and for a key that cannot be read or unlocked.
+        """
+        given = {
+            "--kms-key-version": self.kms_key_version,
+            "--pgp-key-file": self.pgp_key_file,
+            _PRIVATE_KEY: edge.environ.get(_PRIVATE_KEY),
+            "--pkix-key-file": self.pkix_key_file,
+            "--signature-file": self.signature_file,
+        }
+        chosen = [name for name, value in given.items() if value]
+        if len(chosen) > 1:
+            raise BadInput(f"two keys are given: {' and '.join(chosen)}", "Give one of them.")
+        if self.pgp_passphrase_file and not {"--pgp-key-file", _PRIVATE_KEY} & set(chosen):
+            raise BadInput(
+                "--pgp-passphrase-file is given without an OpenPGP key",
+                f"Give the key with --pgp-key-file or {_PRIVATE_KEY}.",
+            )
+        if self.pkix_key_file:
+            from step.signing.pkix import PkixSigner
+
+            pem = read_file(self.pkix_key_file, "--pkix-key-file")
+            edge.mask(pem.decode("utf-8", "replace"))
+            return PkixSigner.load(pem, self.public_key_id)
+        if self.signature_file:
+            return self._made_elsewhere(self.signature_file)
+        if {"--pgp-key-file", _PRIVATE_KEY} & set(chosen):
+            return self._pgp(edge)
+        from step.signing.kms import KmsSigner
+
+        version = KmsKeyVersion.parse(self.kms_key_version) if self.kms_key_version else None
+        return KmsSigner(connection, version, self.public_key_id)
+
+    def _made_elsewhere(self, path: str) -> Signer:
+        from step.signing.detached import DetachedSigner
+
+        if not self.public_key_id:
+            raise BadInput(
+                "--signature-file is given without --public-key-id",
+                "Give the id under which the attestor lists the key that signed.",
+            )
+        return DetachedSigner(read_file(path, "--signature-file"), self.public_key_id)
+
+    def _pgp(self, edge: Edge) -> Signer:
+        from step.signing.pgp import PgpSigner
+
+        if self.pgp_key_file:
+            secret = read_file(self.pgp_key_file, "--pgp-key-file")
+        else:
+            secret = os.fsencode(edge.environ[_PRIVATE_KEY])
+        edge.mask(secret.decode("utf-8", "replace"))
+        passphrase = edge.environ.get(_PASSPHRASE)
+        if self.pgp_passphrase_file:
+            passphrase = _first_line(read_file(self.pgp_passphrase_file, "--pgp-passphrase-file"))
+        edge.mask(passphrase or "")
+        return PgpSigner.load(secret, passphrase, self.public_key_id)
+
+
+def _first_line(data: bytes) -> str:
+    """The passphrase without the one line end that editors and `echo` add."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadInput("--pgp-passphrase-file is not UTF-8 text") from None
+    return text.removesuffix("\n").removesuffix("\r")

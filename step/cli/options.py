@@ -1,0 +1,197 @@
+"""The options, each once: its flag, its variables `INPUT_…` and `BINAUTHZ_…`, its help."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+
+class Format(StrEnum):
+    """How receipts are printed on standard output."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def _variables(name: str) -> list[str]:
+    """GitHub passes an action's input as INPUT_<NAME>; elsewhere BINAUTHZ_<NAME> is set by hand.
+
+    https://docs.github.com/en/actions/reference/workflows-and-actions/metadata-syntax#inputs
+    """
+    return [f"BINAUTHZ_{name}", f"INPUT_{name}"]
+
+
+def _option(flag: str, text: str, metavar: str = "TEXT", panel: str | None = None) -> Any:
+    name = flag.split("/")[0].removeprefix("--")
+    return typer.Option(
+        flag,
+        help=text,
+        metavar=None if "/" in flag else metavar,
+        envvar=_variables(name.replace("-", "_").upper()),
+        show_envvar=False,
+        rich_help_panel=panel,
+    )
+
+
+def _alias(flag: str) -> Any:
+    """gcloud's spelling of an option, for those who come from there."""
+    return typer.Option(flag, hidden=True)
+
+
+_WHAT = "What to attest"
+_WHO = "For whom"
+_KEY = "With which key"
+_HOW = "How"
+_OUT = "What comes out"
+
+Images: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[IMAGE]...",
+        help="registry/repository@sha256:…; a tag beside the digest is dropped.",
+        envvar=_variables("IMAGES"),
+        show_envvar=False,
+        rich_help_panel=_WHAT,
+    ),
+]
+Image: TypeAlias = Annotated[
+    str | None,
+    _option("--image", "Name of the image whose digest is given apart.", "NAME", _WHAT),
+]
+Digest: TypeAlias = Annotated[
+    str | None, _option("--digest", "Digest of --image.", "sha256:…", _WHAT)
+]
+Metadata: TypeAlias = Annotated[
+    str | None,
+    _option(
+        "--metadata", "Record of docker/build-push-action or bake, as JSON text.", "JSON", _WHAT
+    ),
+]
+FromFile: TypeAlias = Annotated[
+    list[str] | None,
+    _option(
+        "--from-file",
+        "File with a build tool's record: metadata JSON, or a digest beside --image; - for "
+        "standard input. Repeatable.",
+        "PATH",
+        _WHAT,
+    ),
+]
+Attestors: TypeAlias = Annotated[
+    list[str] | None,
+    _option(
+        "--attestor",
+        "projects/PROJECT/attestors/ATTESTOR, or ATTESTOR alone beside --project. Repeatable.",
+        "NAME",
+        _WHO,
+    ),
+]
+Project: TypeAlias = Annotated[
+    str | None,
+    _option("--project", "Project of attestors that are named without one.", "PROJECT", _WHO),
+]
+AttestationProject: TypeAlias = Annotated[
+    str | None,
+    _option(
+        "--attestation-project",
+        "Project that stores the attestations; default the attestor's.",
+        "PROJECT",
+        _WHO,
+    ),
+]
+KmsKeyVersion: TypeAlias = Annotated[
+    str | None,
+    _option(
+        "--kms-key-version",
+        "Cloud KMS key version: its full name, also after gcpkms:// or "
+        "//cloudkms.googleapis.com/v1/. Default: the attestor's one registered KMS key.",
+        "NAME",
+        _KEY,
+    ),
+]
+PgpKeyFile: TypeAlias = Annotated[
+    str | None,
+    _option(
+        "--pgp-key-file",
+        "OpenPGP private key: armored, binary, or base64 of either. Or its text in the variable "
+        "BINAUTHZ_PGP_PRIVATE_KEY.",
+        "PATH",
+        _KEY,
+    ),
+]
+PgpPassphraseFile: TypeAlias = Annotated[
+    str | None,
+    _option(
+        "--pgp-passphrase-file",
+        "Its passphrase; one line end is dropped. Or BINAUTHZ_PGP_PRIVATE_KEY_PASSPHRASE.",
+        "PATH",
+        _KEY,
+    ),
+]
+PkixKeyFile: TypeAlias = Annotated[
+    str | None,
+    _option(
+        "--pkix-key-file",
+        "PEM private key; the algorithm is that of the attestor's registered key.",
+        "PATH",
+        _KEY,
+    ),
+]
+SignatureFile: TypeAlias = Annotated[
+    str | None,
+    _option(
+        "--signature-file",
+        "Signature made elsewhere; needs --public-key-id; - for standard input.",
+        "PATH",
+        _KEY,
+    ),
+]
+PublicKeyId: TypeAlias = Annotated[
+    str | None,
+    _option(
+        "--public-key-id",
+        "Id of the key as the attestor lists it, where it is not the key's own.",
+        "ID",
+        _KEY,
+    ),
+]
+PayloadFile: TypeAlias = Annotated[
+    str | None,
+    _option("--payload-file", "The bytes that --signature-file signs.", "PATH", _KEY),
+]
+Wait: TypeAlias = Annotated[
+    bool,
+    _option(
+        "--wait/--no-wait",
+        "Return only when the attestation can be read back and verified.",
+        panel=_HOW,
+    ),
+]
+Timeout: TypeAlias = Annotated[
+    str, _option("--timeout", "How long to wait for that: 90s, 2m or 1m30s.", "DURATION", _HOW)
+]
+Validate: TypeAlias = Annotated[
+    bool,
+    _option(
+        "--validate/--no-validate",
+        "Have Binary Authorization verify the signature before anything is created.",
+        panel=_HOW,
+    ),
+]
+DryRun: TypeAlias = Annotated[
+    bool,
+    _option("--dry-run/--no-dry-run", "Do everything but signing and creating.", panel=_HOW),
+]
+OutputFormat: TypeAlias = Annotated[
+    Format, _option("--format", "Receipts on standard output.", "text|json", _OUT)
+]
+OutputFile: TypeAlias = Annotated[
+    str | None, _option("--output-file", "File for the receipts as JSON.", "PATH", _OUT)
+]
+
+ArtifactUrl: TypeAlias = Annotated[str | None, _alias("--artifact-url")]
+KeyVersion: TypeAlias = Annotated[str | None, _alias("--keyversion")]
+PublicKeyIdOverride: TypeAlias = Annotated[str | None, _alias("--public-key-id-override")]
+AttestorProject: TypeAlias = Annotated[str | None, _alias("--attestor-project")]

@@ -1,0 +1,69 @@
+"""`binauthz-attest emulator`, as the process that it is."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from step.cli import main
+from tests.world import ATTESTOR, IMAGE, KEY, VERSION
+
+SEED = f"""
+keys:
+  - name: {KEY}
+attestors:
+  - name: {ATTESTOR}
+    note: {ATTESTOR.replace("/attestors/", "/notes/")}
+    public_keys:
+      - kms: {VERSION}
+"""
+
+
+def test_a_run_against_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "seed.yaml").write_text(SEED)
+    ready, calls = tmp_path / "ready.json", tmp_path / "calls.jsonl"
+    command = [sys.executable, "-m", "step", "emulator", "--seed", str(tmp_path / "seed.yaml")]
+    command += ["--ready-file", str(ready), "--call-log", str(calls), "--latency", "5ms"]
+    command += ["--visibility-delay", "0.2s", "--fault", "AsymmetricSign=UNAVAILABLE:1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            while not ready.exists():  # written right after that line
+                time.sleep(0.01)
+            address = json.loads(ready.read_text())["grpc"]
+            assert line == f"BINAUTHZ_EMULATOR_HOST={address}\n"
+            monkeypatch.setenv("BINAUTHZ_EMULATOR_HOST", address)
+            assert main(["attest", IMAGE, "--attestor", ATTESTOR]) == 0
+        finally:
+            process.send_signal(signal.SIGTERM)
+    assert process.returncode == 0
+    logged = [json.loads(line) for line in calls.read_text().splitlines()]
+    signed = [call["status"] for call in logged if call["method"] == "AsymmetricSign"]
+    assert signed == ["UNAVAILABLE", "OK"]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--host", "0.0.0.0"], "loopback"),  # noqa: S104 - which is refused
+        (["--seed", "missing.yaml"], "missing.yaml"),
+        (["--fault", "AsymmetricSign"], "METHOD=WHAT"),
+        (["--fault", "Sign=UNAVAILABLE"], "Sign"),
+        (["--latency", "50"], "duration"),
+        (["--port", "x"], "--port"),
+    ],
+)
+def test_settings_that_cannot_be_used(
+    capfd: pytest.CaptureFixture[str], given: list[str], says: str
+) -> None:
+    assert main(["emulator", *given]) == 2
+    error = capfd.readouterr().err
+    assert error.startswith("error: ")
+    assert says in error

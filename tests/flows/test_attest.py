@@ -1,0 +1,275 @@
+"""The main job: from an image to an attestation that can be read back and verified."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from step.model.image import ImageRef
+from step.model.payload import Payload
+from tests.world import (
+    ATTESTOR,
+    DIGEST,
+    IMAGE,
+    KEY,
+    NOTE,
+    PROJECT,
+    VERSION,
+    World,
+    attestor_seed,
+    image,
+    kms_seed,
+)
+
+KEY_ID = f"//cloudkms.googleapis.com/v1/{VERSION}"
+
+
+def test_a_receipt_says_everything_that_was_promised(kms_world: World) -> None:
+    receipt = kms_world.attest().receipt
+    assert list(receipt) == [
+        "image",
+        "digest",
+        "attestor",
+        "note",
+        "occurrence",
+        "public_key_id",
+        "algorithm",
+        "status",
+        "payload",
+        "signature",
+        "create_time",
+        "visible_after_seconds",
+        "resource_uri",
+        "build",
+        "version",
+    ]
+    assert receipt["image"] == IMAGE
+    assert receipt["digest"] == DIGEST
+    assert (receipt["attestor"], receipt["note"]) == (ATTESTOR, NOTE)
+    assert receipt["occurrence"].startswith(f"projects/{PROJECT}/occurrences/")
+    assert (receipt["public_key_id"], receipt["algorithm"]) == (KEY_ID, "ECDSA_P256_SHA256")
+    assert receipt["status"] == "created"
+    payload = Payload.of(ImageRef.parse(IMAGE)).to_bytes()
+    assert base64.b64decode(receipt["payload"]) == payload
+    assert receipt["resource_uri"] == f"https://{IMAGE}"
+    assert receipt["visible_after_seconds"] == 0
+    assert receipt["create_time"] == "2026-11-01T00:00:00Z"
+
+
+def test_one_image_costs_one_call_of_each(kms_world: World) -> None:
+    kms_world.attest()
+    assert kms_world.methods == [
+        "GetAttestor",
+        "ListNoteOccurrences",
+        "AsymmetricSign",
+        "ValidateAttestationOccurrence",
+        "CreateOccurrence",
+        "ListNoteOccurrences",
+    ]
+
+
+def test_a_second_run_creates_nothing(kms_world: World) -> None:
+    first = kms_world.attest().receipt
+    calls = len(kms_world.methods)
+    second = kms_world.attest().receipt
+    assert kms_world.methods[calls:] == ["GetAttestor", "ListNoteOccurrences"]
+    assert second["status"] == "existing"
+    assert second["visible_after_seconds"] is None
+    same = ("occurrence", "payload", "signature", "create_time", "resource_uri", "public_key_id")
+    assert {key: second[key] for key in same} == {key: first[key] for key in same}
+
+
+def test_it_waits_until_the_attestation_is_listed_and_says_so(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(visibility_delay=timedelta(seconds=3))
+    result = world.attest()
+    assert 3 <= result.receipt["visible_after_seconds"] < 6
+    assert f"waiting until the attestation can be read back from {NOTE} (0s of 2m)" in result.err
+    polls = world.count("ListNoteOccurrences") - 1
+    assert 2 <= polls <= 6
+
+
+def test_without_waiting_it_returns_at_once(make_world: Callable[..., World]) -> None:
+    world = make_world(visibility_delay=timedelta(seconds=3))
+    receipt = world.attest("--no-wait").receipt
+    assert receipt["status"] == "created"
+    assert receipt["visible_after_seconds"] is None
+    assert world.count("ListNoteOccurrences") == 1
+    assert world.clock.elapsed() == timedelta(0)
+
+
+def test_a_dry_run_signs_and_creates_nothing(kms_world: World) -> None:
+    receipt = kms_world.attest("--dry-run").receipt
+    assert receipt["status"] == "dry-run"
+    assert receipt["occurrence"] is receipt["signature"] is receipt["create_time"] is None
+    assert base64.b64decode(receipt["payload"]) == Payload.of(ImageRef.parse(IMAGE)).to_bytes()
+    assert kms_world.methods == ["GetAttestor", "ListNoteOccurrences"]
+
+
+def test_a_dry_run_tells_what_exists(kms_world: World) -> None:
+    kms_world.attest()
+    assert kms_world.attest("--dry-run").receipt["status"] == "existing"
+
+
+def test_without_validation_the_service_is_not_asked(kms_world: World) -> None:
+    assert kms_world.attest("--no-validate").receipt["status"] == "created"
+    assert kms_world.count("ValidateAttestationOccurrence") == 0
+
+
+def test_attestations_are_stored_where_asked(kms_world: World) -> None:
+    receipt = kms_world.attest("--attestation-project", "my-attestations").receipt
+    assert receipt["occurrence"].startswith("projects/my-attestations/occurrences/")
+
+
+def test_every_image_is_attested_for_every_attestor_in_the_order_given(
+    make_world: Callable[..., World],
+) -> None:
+    seed = kms_seed()
+    other = ATTESTOR.replace("built-by-ci", "tested-by-qa")
+    seed["attestors"] += attestor_seed({"kms": VERSION}, name=other)["attestors"]
+    world = make_world(seed, visibility_delay=timedelta(seconds=1))
+    images = [str(image(digit)) for digit in "9876543210"]
+    arguments = ["--attestor", ATTESTOR, "--attestor", other, "--format", "json"]
+    result = world.run("attest", *images, *arguments)
+    assert result.code == 0
+    pairs = [(one["image"], one["attestor"]) for one in result.document["receipts"]]
+    assert pairs == [(ref, attestor) for ref in images for attestor in (ATTESTOR, other)]
+    assert world.count("GetAttestor") == 2
+    assert world.count("CreateOccurrence") == 20
+
+
+def test_one_failure_does_not_stop_the_others(kms_world: World) -> None:
+    kms_world.emulator.fail("CreateOccurrence=PERMISSION_DENIED:1")
+    images = [str(image(digit)) for digit in "123"]
+    result = kms_world.run("attest", *images, "--attestor", ATTESTOR, "--format", "json")
+    assert result.code == 4
+    assert len(result.document["receipts"]) == 2
+    assert len(result.document["errors"]) == 1
+
+
+def test_an_attestor_that_is_missing_does_not_stop_the_others(kms_world: World) -> None:
+    missing = "projects/my-project/attestors/missing"
+    result = kms_world.attest("--attestor", missing)
+    assert result.code == 5
+    [receipt], [error] = result.document["receipts"], result.document["errors"]
+    assert receipt["status"] == "created"
+    assert (error["image"], error["attestor"], error["exit_code"]) == (IMAGE, missing, 5)
+
+
+def test_an_image_named_twice_is_attested_once(kms_world: World) -> None:
+    tagged = IMAGE.replace("@", ":v1@")
+    result = kms_world.attest(tagged, f"https://{IMAGE}", "--attestor", ATTESTOR)
+    assert result.receipt["image"] == IMAGE
+    assert kms_world.count("CreateOccurrence") == 1
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        VERSION,
+        f"gcpkms://{VERSION}",
+        f"gcpkms://{KEY}/versions/1",
+        f"//cloudkms.googleapis.com/v1/{VERSION}",
+        f"https://cloudkms.googleapis.com/v1/{VERSION}",
+    ],
+)
+@pytest.mark.parametrize("registered", [None, VERSION])
+def test_a_key_is_found_in_any_spelling_and_the_attestors_own_is_used(
+    make_world: Callable[..., World], spelling: str, registered: str | None
+) -> None:
+    """hashicorp/terraform-provider-google#6538: Terraform registers the name without its prefix."""
+    world = make_world(kms_seed(key_id=registered))
+    receipt = world.attest("--kms-key-version", spelling).receipt
+    assert receipt["public_key_id"] == (registered or KEY_ID)
+
+
+def test_a_key_registered_under_an_id_of_its_own_is_named_by_it(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(kms_seed(key_id="urn:our-key"))
+    refused = world.attest("--kms-key-version", VERSION)
+    assert refused.code == 3
+    named = world.attest("--kms-key-version", VERSION, "--public-key-id", "urn:our-key")
+    assert named.receipt["public_key_id"] == "urn:our-key"
+
+
+def test_one_key_version_under_both_spellings_is_one_key(make_world: Callable[..., World]) -> None:
+    both = attestor_seed({"kms": VERSION}, {"kms": VERSION, "id": VERSION}, keys=[{"name": KEY}])
+    assert make_world(both).attest().receipt["public_key_id"] == KEY_ID
+
+
+def test_the_signing_key_is_chosen_among_several(make_world: Callable[..., World]) -> None:
+    second = VERSION.removesuffix("1") + "2"
+    keys = [{"name": KEY, "versions": [{}, {}]}]
+    world = make_world(attestor_seed({"kms": VERSION}, {"kms": second}, keys=keys))
+    result = world.attest()
+    assert result.code == 2
+    assert VERSION in result.error["message"]
+    assert second in result.error["message"]
+    assert "--kms-key-version" in result.error["hint"]
+    assert world.methods == ["GetAttestor"]
+    chosen = world.attest("--kms-key-version", second).receipt
+    assert chosen["public_key_id"].endswith("/2")
+
+
+def test_an_attestation_under_another_key_does_not_count(make_world: Callable[..., World]) -> None:
+    """After a rotation, an attestation by the old key must not stand for one by the new."""
+    second = VERSION.removesuffix("1") + "2"
+    keys = [{"name": KEY, "versions": [{}, {}]}]
+    world = make_world(attestor_seed({"kms": VERSION}, {"kms": second}, keys=keys))
+    old = world.attest("--kms-key-version", VERSION).receipt
+    new = world.attest("--kms-key-version", second).receipt
+    assert (old["status"], new["status"]) == ("created", "created")
+    assert old["occurrence"] != new["occurrence"]
+
+
+def test_what_others_left_on_the_note_neither_counts_nor_hides(
+    make_world: Callable[..., World],
+) -> None:
+    """More of it than one page holds: forged, about other images, and of other kinds."""
+    junk = {"noteName": NOTE, "resourceUri": f"https://{IMAGE}"}
+    forged = {"publicKeyId": KEY_ID, "signature": "MAA="}
+    left = [
+        *(
+            {
+                **junk,
+                "name": f"projects/other/occurrences/{number}",
+                "attestation": {"serializedPayload": f"{number:04}", "signatures": [forged]},
+            }
+            for number in range(120)
+        ),
+        {**junk, "name": "projects/other/occurrences/x", "discovery": {}},
+    ]
+    world = make_world(kms_seed() | {"occurrences": left})
+    first = world.attest().receipt
+    assert first["status"] == "created"
+    assert world.count("ListNoteOccurrences") == 4
+    assert world.attest().receipt["occurrence"] == first["occurrence"]
+
+
+def test_a_forged_attestation_does_not_count(kms_world: World) -> None:
+    kms_world.attest()
+    kms_world.emulator.fail("ListNoteOccurrences=TAMPER:1")
+    kms_world.attest()
+    assert kms_world.count("AsymmetricSign") == 2
+
+
+def test_the_signature_of_another_place_is_verified_and_uploaded(
+    kms_world: World, tmp_path: Path, make_world: Callable[..., World]
+) -> None:
+    signature = tmp_path / "signature"
+    signature.write_text(kms_world.attest("--no-wait").receipt["signature"])
+    calls = len(kms_world.methods)
+    elsewhere = ["--signature-file", str(signature), "--public-key-id", KEY_ID]
+    refused = kms_world.attest(*elsewhere, image=str(image("a")))
+    assert refused.code == 3
+    assert "--payload-file" in refused.error["hint"]
+    assert kms_world.methods[calls:] == ["GetAttestor", "ListNoteOccurrences"]
+    kms_world.run(
+        "attest", IMAGE, "--attestor", ATTESTOR, "--attestation-project", "other", *elsewhere
+    )

@@ -1,0 +1,191 @@
+"""A known passphrase and key are looked for in everything that leaves a run."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import typer.main
+
+import step.cli
+from step.errors import StepError
+from step.model.keys import Algorithm
+from step.signing.pgp import PgpSigner
+from tests.keys import PgpKind, make_private_key, pgp_locked, pgp_secret, pgp_tsk, private_pem
+from tests.world import ATTESTOR, IMAGE, World, pgp_seed, pkix_seed
+
+PASSPHRASE = 'cörrect "horse" $battery %0A staple'
+KIND = PgpKind.ED25519
+
+# What goes wrong, one fault or setting each; None is a run that succeeds.
+FAULTS = [
+    None,
+    "GetAttestor=PERMISSION_DENIED",
+    "GetAttestor=NOT_FOUND",
+    "GetAttestor=UNAVAILABLE",
+    "ListNoteOccurrences=PERMISSION_DENIED",
+    "ListNoteOccurrences=TAMPER",
+    "ValidateAttestationOccurrence=NOT_VERIFIABLE",
+    "ValidateAttestationOccurrence=RESOURCE_EXHAUSTED",
+    "CreateOccurrence=INVALID_ARGUMENT",
+    "CreateOccurrence=ALREADY_EXISTS",
+    "CreateOccurrence=DROP_ANSWER",
+    "CreateOccurrence=NEVER_VISIBLE",
+    "CreateOccurrence=UNAUTHENTICATED",
+]
+# How a secret is given wrongly.
+MISTAKES: dict[str, dict[str, str]] = {
+    "wrong passphrase": {"passphrase": PASSPHRASE + "!"},
+    "no passphrase": {"passphrase": ""},
+    "cut key": {"cut": "200"},
+    "mixed-up key": {"cut": "-40"},
+    "two keys": {"kms": "yes"},
+}
+
+
+def pieces(secret: str) -> set[str]:
+    """What would give a secret away: its lines, and its encodings."""
+    lines = {line for line in secret.splitlines() if len(line) > 20 and "-----" not in line}
+    encoded = base64.b64encode(secret.encode()).decode()
+    return {line for line in lines if not re.match(r"(Comment|Version):", line)} | {encoded[:48]}
+
+
+@contextmanager
+def watched(world: World, folder: Path, *secrets: str) -> Iterator[None]:
+    """Fails when one of the secrets, or a part that gives it away, is anywhere it must not be."""
+    before = {path for path in folder.rglob("*") if path.is_file()}
+    yield
+    found = world.capture.readouterr()
+    left = [path.read_text("utf-8", "replace") for path in folder.rglob("*") if path not in before]
+    for secret in secrets:
+        for piece in {secret, *pieces(secret)} - {""}:
+            for text in (found.out, found.err, *left):
+                assert piece not in text
+
+
+def run(world: World, *arguments: str, masked: bool = False) -> int:
+    """Run, and put back what was printed for `watched` to read, masks left out if asked for."""
+    world.capture.readouterr()
+    code = step.cli.main(["attest", IMAGE, "--attestor", ATTESTOR, *arguments], world.clock)
+    out, err = world.capture.readouterr()
+    if masked:
+        err = "\n".join(line for line in err.splitlines() if not line.startswith("::add-mask::"))
+    print(out, end="")
+    os.write(2, err.encode())
+    return code
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_run_shows_an_openpgp_secret(
+    make_world: Callable[..., World],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    fault: str | None,
+    form: str,
+) -> None:
+    world = make_world(pgp_seed(KIND))
+    secret = str(pgp_locked(pgp_tsk(KIND), PASSPHRASE))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BINAUTHZ_PGP_PRIVATE_KEY", base64.b64encode(secret.encode()).decode())
+    monkeypatch.setenv("BINAUTHZ_PGP_PRIVATE_KEY_PASSPHRASE", PASSPHRASE)
+    if fault:
+        world.emulator.fail(fault)
+    with watched(world, tmp_path, secret, str(pgp_tsk(KIND)), PASSPHRASE):
+        code = run(world, "--format", form, "--output-file", "receipts.json")
+    assert (code == 0) == (fault in (None, "CreateOccurrence=DROP_ANSWER"))
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_no_mistake_shows_an_openpgp_secret(
+    make_world: Callable[..., World],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    mistake: str,
+) -> None:
+    given = MISTAKES[mistake]
+    world = make_world(pgp_seed(KIND))
+    secret = str(pgp_locked(pgp_tsk(KIND), PASSPHRASE))
+    passphrase = given.get("passphrase", PASSPHRASE)
+    cut = secret[: int(given["cut"])] if "cut" in given else secret
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BINAUTHZ_PGP_PRIVATE_KEY", cut)
+    monkeypatch.setenv("BINAUTHZ_PGP_PRIVATE_KEY_PASSPHRASE", passphrase)
+    arguments = ["--kms-key-version", "projects/p"] if "kms" in given else []
+    with watched(world, tmp_path, secret, str(pgp_tsk(KIND)), passphrase):
+        assert run(world, *arguments) == 2
+    assert world.methods == []
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_run_shows_a_pem_key(
+    make_world: Callable[..., World],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    fault: str | None,
+) -> None:
+    world = make_world(pkix_seed(Algorithm.ECDSA_P256_SHA256))
+    pem = private_pem(make_private_key(Algorithm.ECDSA_P256_SHA256))
+    key, work = tmp_path / "key.pem", tmp_path / "work"
+    key.write_bytes(pem)
+    work.mkdir()
+    monkeypatch.chdir(work)
+    if fault:
+        world.emulator.fail(fault)
+    with watched(world, work, pem.decode()):
+        run(world, "--pkix-key-file", str(key), "--output-file", "receipts.json")
+
+
+def test_on_github_secrets_are_masked_before_anything_is_shown(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    world = make_world(pgp_seed(KIND))
+    secret = str(pgp_locked(pgp_tsk(KIND), PASSPHRASE))
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("BINAUTHZ_PGP_PRIVATE_KEY", secret)
+    monkeypatch.setenv("BINAUTHZ_PGP_PRIVATE_KEY_PASSPHRASE", PASSPHRASE)
+    for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    with watched(world, tmp_path, secret, PASSPHRASE):
+        assert run(world, masked=True) == 0
+    err = world.run("attest", IMAGE, "--attestor", ATTESTOR).err
+    masks = [line for line in err.splitlines() if line.startswith("::add-mask::")]
+    assert f"::add-mask::{PASSPHRASE.replace('%', '%25')}" in masks
+    assert len(masks) == 1 + len([line for line in secret.splitlines() if line.strip()])
+    shown = err.splitlines()
+    assert shown[1 : 1 + len(masks)] == masks, "only the emulator's warning comes before"
+
+
+@pytest.mark.parametrize("passphrase", ["wrong " + PASSPHRASE, None])
+def test_no_exception_carries_a_secret(passphrase: str | None) -> None:
+    secret = pgp_secret(KIND, passphrase=PASSPHRASE)
+    with pytest.raises(StepError) as caught:
+        PgpSigner.load(secret, passphrase)
+    texts: list[Any] = [caught.value.args, caught.value.message, caught.value.hint]
+    assert caught.value.__cause__ is None
+    for piece in pieces(secret.decode()) | {PASSPHRASE}:
+        assert all(piece not in str(text) for text in texts)
+
+
+def test_no_value_shows_its_secret() -> None:
+    signer = PgpSigner.load(pgp_secret(KIND, passphrase=PASSPHRASE), PASSPHRASE)
+    for piece in pieces(str(pgp_tsk(KIND))) | {PASSPHRASE}:
+        assert piece not in repr(signer)
+
+
+def test_no_secret_can_be_on_a_command_line() -> None:
+    """Secrets come from files and two variables, and the program starts no other program."""
+    command: Any = typer.main.get_command(step.cli.app)
+    flags = {flag for verb in command.commands.values() for one in verb.params for flag in one.opts}
+    secret = {flag for flag in flags if re.search("passphrase|password|token|secret|private", flag)}
+    assert secret == {"--pgp-passphrase-file"}
+    sources = Path(step.cli.__file__).parents[1].rglob("*.py")
+    text = "\n".join(source.read_text() for source in sources)
+    assert not re.search(r"\b(subprocess|os\.(system|exec\w*|spawn\w*|popen|fork))\b", text)
