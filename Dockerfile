@@ -1,0 +1,44 @@
+# The step as an image: hash-locked packages and the interpreter, no shell, no package manager.
+#
+# Both bases carry Debian 13's Python 3.13, so what the first compiles runs in the second:
+# https://github.com/GoogleContainerTools/distroless/blob/main/python3/README.md
+# Another mirror, or a digest, is given with --build-arg.
+ARG BUILDER=docker.io/library/debian:trixie-slim
+ARG RUNTIME=gcr.io/distroless/python3-debian13
+
+FROM ${BUILDER} AS build
+# Debian's own interpreter is the one that the other base has; its patch version is not ours to pin.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends ca-certificates python3 python3-venv \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY requirements/build.txt requirements/runtime.txt requirements/
+# The tools live in one environment, the program in another, which gets no pip.
+RUN python3 -m venv /opt/build \
+    && python3 -m venv --without-pip /opt/binauthz-attest \
+    && /opt/build/bin/python -m pip install --no-cache-dir --require-hashes \
+        --requirement requirements/build.txt \
+    && /opt/build/bin/python -m pip --python /opt/binauthz-attest/bin/python3 install \
+        --no-cache-dir --no-compile --require-hashes --requirement requirements/runtime.txt
+COPY . .
+# Bytecode is not checked against the sources' times, which layers need not keep.
+RUN /opt/build/bin/python -m pip wheel --no-cache-dir --no-deps --no-build-isolation \
+        --wheel-dir /dist . \
+    && /opt/build/bin/python -m pip --python /opt/binauthz-attest/bin/python3 install \
+        --no-cache-dir --no-compile --no-deps /dist/*.whl \
+    && /opt/binauthz-attest/bin/python3 -m compileall -q --invalidation-mode unchecked-hash \
+        /opt/binauthz-attest/lib
+
+FROM ${RUNTIME}
+# https://github.com/opencontainers/image-spec/blob/main/annotations.md
+LABEL org.opencontainers.image.title="binauthz-attest" \
+      org.opencontainers.image.description="Sign, create and read back Google Binary Authorization attestations between build and deploy." \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /opt/binauthz-attest /opt/binauthz-attest
+ENV PYTHONUNBUFFERED=1
+# No USER: GitHub's container actions and Cloud Build mount a workspace and files for outputs that
+# belong to root, and GitHub asks for the default user:
+# https://docs.github.com/en/actions/reference/workflows-and-actions/dockerfile-support#user
+# Elsewhere, run it as any user you like; it writes only where it is told to.
+ENTRYPOINT ["/opt/binauthz-attest/bin/binauthz-attest"]
