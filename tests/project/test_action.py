@@ -1,0 +1,109 @@
+"""action.yml, the Dockerfile behind it and the command line say the same thing."""
+
+import json
+import re
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+import yaml
+
+import step.cli
+
+ROOT = Path(__file__).resolve().parents[2]
+ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
+INPUTS: dict[str, dict[str, Any]] = ACTION["inputs"]
+
+
+def parameters() -> dict[str, Any]:
+    """What `attest` takes, by the name that GitHub gives it; `--kms-key-version` is
+    `kms_key_version`."""
+    group: Any = typer.main.get_command(step.cli.app)
+    found = {}
+    for parameter in group.commands["attest"].params:
+        if getattr(parameter, "hidden", False) or parameter.name == "help":
+            continue
+        longest = max(parameter.opts, key=len)
+        found[longest.removeprefix("--").replace("-", "_").lower()] = parameter
+    return found
+
+
+def written(default: object) -> str | None:
+    match default:
+        case bool():
+            return str(default).lower()
+        case Enum():
+            return str(default.value)
+        case None | () | []:
+            return None
+        case _:
+            return str(default)
+
+
+def test_inputs_are_the_options_of_attest() -> None:
+    assert sorted(INPUTS) == sorted(parameters())
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_an_input_has_the_default_of_its_option(name: str) -> None:
+    assert INPUTS[name].get("default") == written(parameters()[name].default)
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_an_option_reads_its_environment_variables(name: str) -> None:
+    """https://docs.github.com/en/actions/reference/workflows-and-actions/metadata-syntax#inputs"""
+    variables = parameters()[name].envvar
+    assert {f"INPUT_{name.upper()}", f"BINAUTHZ_{name.upper()}"} <= set(variables)
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_an_input_can_be_read_in_any_shell(name: str) -> None:
+    """GitHub keeps a dash in the variable's name, where no shell can read it."""
+    assert re.fullmatch(r"[a-z]+(?:_[a-z]+)*", name)
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_an_input_says_its_form_an_example_and_its_default(name: str) -> None:
+    description = INPUTS[name]["description"]
+    parts = ("Format: ", "Example: ", "Default: ")
+    assert [part for part in parts if part not in description] == []
+
+
+def test_nothing_in_it_is_an_expression() -> None:
+    """GitHub would evaluate it, or refuse it, in a description too."""
+    assert "${{" not in (ROOT / "action.yml").read_text()
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_a_description_names_only_inputs_that_exist(name: str) -> None:
+    named = re.findall(r"`([a-z]+(?:_[a-z]+)+)`", INPUTS[name]["description"])
+    assert set(named) <= set(INPUTS)
+
+
+def test_outputs_are_the_promised_ones() -> None:
+    assert list(ACTION["outputs"]) == [
+        "image",
+        "images",
+        "digest",
+        "attestations",
+        "public_key_ids",
+        "status",
+        "receipts",
+    ]
+    assert all(output["description"] for output in ACTION["outputs"].values())
+
+
+def test_the_action_is_the_image_of_this_repository() -> None:
+    assert ACTION["runs"] == {"using": "docker", "image": "Dockerfile"}
+
+
+def test_the_image_is_what_github_can_run() -> None:
+    """https://docs.github.com/en/actions/reference/workflows-and-actions/dockerfile-support"""
+    instructions = re.findall(r"^([A-Z]+) (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    last = max(i for i, (word, _) in enumerate(instructions) if word == "FROM")
+    final = instructions[last:]
+    assert {"USER", "WORKDIR", "CMD"}.isdisjoint(word for word, _ in final)
+    [entrypoint] = [json.loads(value) for word, value in final if word == "ENTRYPOINT"]
+    assert entrypoint == ["/opt/binauthz-attest/bin/binauthz-attest"]

@@ -1,0 +1,141 @@
+"""The rules of the house that neither the linter nor the import contracts can see."""
+
+import ast
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = sorted((ROOT / "step").rglob("*.py"))
+
+
+def shown(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def outside(*packages: str) -> list[Path]:
+    """Sources of `step` that are in none of these packages."""
+    return [path for path in SOURCES if path.relative_to(ROOT).parts[1] not in packages]
+
+
+@cache
+def texts() -> dict[str, str]:
+    """Every text file that is or could be committed."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout, or git is not installed")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    found: dict[str, str] = {}
+    for name in filter(None, listed.stdout.split("\0")):
+        path = ROOT / name
+        # A file may be deleted and not yet committed; a binary one has no text to search.
+        if path.is_file() and b"\0" not in (content := path.read_bytes()):
+            found[name] = content.decode()
+    return found
+
+
+def matches(pattern: str) -> list[str]:
+    return [
+        f"{name}: {match.group()}"
+        for name, text in texts().items()
+        for match in re.finditer(pattern, text, flags=re.MULTILINE)
+    ]
+
+
+def dotted(node: ast.expr) -> str:
+    """`a.b.c` of an expression that is nothing but names, else an empty string."""
+    match node:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(value=value, attr=attr):
+            return f"{dotted(value)}.{attr}"
+        case _:
+            return ""
+
+
+def used(path: Path) -> Iterator[str]:
+    """Every dotted name that a module reads, calls or imports from another."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Name() | ast.Attribute():
+                yield dotted(node)
+            case ast.ImportFrom(module=str(module), names=names):
+                yield from (f"{module}.{alias.name}" for alias in names)
+
+
+def uses(paths: list[Path], pattern: str) -> list[str]:
+    assert paths
+    return [
+        f"{shown(path)}: {name}"
+        for path in paths
+        for name in used(path)
+        if re.fullmatch(pattern, name)
+    ]
+
+
+def test_no_file_is_longer_than_a_reader_can_hold() -> None:
+    lengths = {
+        shown(path): len(path.read_text().splitlines())
+        for path in [*SOURCES, *(ROOT / "tests").rglob("*.py")]
+    }
+    assert {name: length for name, length in lengths.items() if length > 500} == {}
+
+
+def test_no_module_is_named_for_having_no_subject() -> None:
+    vague = {"base", "common", "helpers", "manager", "misc", "utils"}
+    assert [shown(path) for path in SOURCES if vague & {path.stem, path.parent.name}] == []
+
+
+def test_nothing_is_left_for_later() -> None:
+    assert matches(r"\b(?:TO" + r"DO|FIX" + r"ME|X" + r"XX)\b") == []
+
+
+def test_no_path_of_one_machine_is_in_a_file() -> None:
+    assert matches(r"(?<![\w.}-])/(?:root|work|home/(?!runner\b)\w+|Users/\w+)(?![\w-])") == []
+
+
+def test_no_file_says_which_registry_serves_the_packages() -> None:
+    """It is the installer's choice, on a machine that may reach only its own mirror."""
+    host = r"(?:(?:test\.)?pypi|files\.pythonhosted|registry\.npmjs|deb\.debian)\.org"
+    assert matches(rf"\b{host}\b") == []
+
+
+def test_no_private_key_is_in_a_file() -> None:
+    """Its first line alone may be: code has to recognise it."""
+    assert matches(r"-----BEGIN [A-Z ]*PRIVATE KEY[A-Z ]*-----\n(?:.*\n){0,5}?[\w+/=]{40,}") == []
+
+
+def test_the_environment_is_read_only_at_the_edge() -> None:
+    assert uses(outside("cli"), r"os\.(?:environb?|getenvb?|putenv|unsetenv)") == []
+
+
+def test_only_the_edge_talks_to_the_terminal() -> None:
+    assert uses(outside("cli", "reporting"), r"print|input|sys\.(?:stdin|stdout|stderr)") == []
+
+
+def test_only_the_command_line_ends_the_process() -> None:
+    paths = [path for path in outside("cli") if path.name != "__main__.py"]
+    assert uses(paths, r"exit|quit|sys\.exit|os\._exit|SystemExit") == []
+
+
+def test_the_model_opens_nothing_and_has_no_clock() -> None:
+    """The imports of the model are a contract of import-linter; these need none."""
+    model = sorted((ROOT / "step" / "model").rglob("*.py"))
+    clock = r"(?:.+\.)?(?:datetime|date)\.(?:now|utcnow|today)"
+    assert uses(model, rf"open|exec|eval|compile|__import__|breakpoint|globals|{clock}") == []
+
+
+def test_only_the_clock_waits() -> None:
+    """The emulator has its own, since it shares nothing with the rest."""
+    paths = [path for path in outside("emulator") if shown(path) != "step/clock.py"]
+    assert uses(paths, r"time\.(?:sleep|monotonic|time)|asyncio\.sleep") == []

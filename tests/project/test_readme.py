@@ -1,0 +1,79 @@
+"""README.md says what the program does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import typer.main
+
+import step.cli
+from step.errors import ExitCode
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def options() -> list[Any]:
+    command: Any = typer.main.get_command(step.cli.app)
+    shown = [one for one in command.commands["attest"].params if not getattr(one, "hidden", False)]
+    return [one for one in shown if one.name != "help"]
+
+
+def table() -> str:
+    """The options as README has them; on a difference, this is what belongs there."""
+    rows = ["| option | meaning |", "|---|---|"]
+    for option in options():
+        flags = "/".join([*option.opts, *option.secondary_opts])
+        default = "" if option.default in (None, False) else f" Default: `{_default(option)}`."
+        named = f"`{flags}`" if flags.startswith("--") else "`IMAGE…`, `BINAUTHZ_IMAGES`"
+        rows.append(f"| {named} | {option.help}{default} |")
+    return "\n".join(rows)
+
+
+def _default(option: Any) -> str:
+    if isinstance(option.default, bool):
+        return str(option.opts[0]).removeprefix("--")
+    return str(getattr(option.default, "value", option.default))
+
+
+def test_the_table_of_options_is_that_of_the_program() -> None:
+    [block] = re.findall(r"<!-- options of attest -->\n(.*?)\n?<!-- end -->", README, re.DOTALL)
+    assert block == table()
+
+
+def test_every_verb_has_its_section() -> None:
+    command: Any = typer.main.get_command(step.cli.app)
+    assert re.findall(r"^## `(\w+)`$", README, re.MULTILINE) == list(command.commands)
+
+
+def test_every_link_to_a_file_leads_somewhere() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")]:
+        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_promised_commands_are_targets_of_make() -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"^\$ make (\w+)$", README, re.MULTILINE)) == {"demo", "test"} <= targets
+
+
+def test_the_order_of_the_exit_codes_is_what_the_page_says() -> None:
+    from step.attest import Failure
+    from step.errors import StepError
+    from step.reporting.report import Report
+
+    page = (ROOT / "docs" / "exit-codes.md").read_text()
+    [order] = re.findall(r"worst of its errors: (\d) before ([\d, and]+)\.", " ".join(page.split()))
+    codes = [int(code) for code in re.findall(r"\d", " ".join(order))]
+    kinds = {kind.exit_code: kind for kind in _kinds(StepError)}
+    for better, worse in zip(codes[1:], codes, strict=False):
+        pair = [kinds[ExitCode(code)]("m") for code in (better, worse) if ExitCode(code) in kinds]
+        if len(pair) == 2:
+            failures = tuple(Failure(None, None, error) for error in pair)
+            assert Report((), failures, None, "").exit_code == worse
+
+
+def _kinds(kind: type[Any]) -> list[type[Any]]:
+    return [kind, *(found for sub in kind.__subclasses__() for found in _kinds(sub))]
