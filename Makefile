@@ -78,6 +78,10 @@ check: env ## Dockerfile, action, workflows, Cloud Build, shell scripts
 	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); \
 	else echo 'make check: shellcheck is missing; on Debian: apt install shellcheck' >&2; exit 1; fi
 
+.PHONY: bench
+bench: env ## measure, as ratios
+	@$(BIN)/python benchmarks/attest.py
+
 .PHONY: lock
 lock: env ## make the locks again from pyproject.toml
 	@$(COMPILE) --output-file requirements/runtime.txt pyproject.toml
