@@ -124,11 +124,17 @@ def pgp_sign(kind: PgpKind, data: bytes, number: int = 0) -> bytes:
     return pysequoia.sign(pgp_tsk(kind, number).signer(), data)
 
 
-def pgp_locked(key: pysequoia.Tsk, passphrase: str) -> pysequoia.Tsk:
-    """The key with every secret in it encrypted, as RFC 4880 section 5.5.3 has it."""
+def pgp_locked(
+    key: pysequoia.Tsk, passphrase: str, change: Callable[[bytes], bytes] = bytes
+) -> pysequoia.Tsk:
+    """The key with every secret in it encrypted, as RFC 4880 section 5.5.3 has it.
+
+    `change` gets the numbers of each secret before they are encrypted.
+    """
 
     def lock(packet: Packet, public: Packet) -> bytes:
-        secret = packet.body[len(public.body) + 1 : -2]  # between "not encrypted" and the checksum
+        # between "not encrypted" and the checksum
+        secret = change(packet.body[len(public.body) + 1 : -2])
         salt, start = os.urandom(8), os.urandom(16)
         count = 65536  # octets to hash; written as 96, RFC 4880 section 3.7.1.3
         once = salt + passphrase.encode()
@@ -140,6 +146,16 @@ def pgp_locked(key: pysequoia.Tsk, passphrase: str) -> pysequoia.Tsk:
         return public.body + head + cipher.update(checked) + cipher.finalize()
 
     return pgp_with_secrets(key, lock)
+
+
+def pgp_rounded(numbers: bytes) -> bytes:
+    """The numbers of a secret with their bits counted in whole bytes, as GnuPG 2.4 exports them."""
+    rounded = b""
+    while numbers:
+        size = (int.from_bytes(numbers[:2]) + 7) // 8
+        rounded += (8 * size).to_bytes(2) + numbers[2 : 2 + size]
+        numbers = numbers[2 + size :]
+    return rounded
 
 
 def pgp_stubbed(key: pysequoia.Tsk) -> pysequoia.Tsk:

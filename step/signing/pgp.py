@@ -14,7 +14,8 @@ from pysequoia.packet import Packet, PacketPile, SignatureType, Tag
 from step.errors import BadInput, KeyNotRegistered
 from step.model.attestation import Attestor
 from step.model.keys import Key, PgpKey, UnusableKey
-from step.signing.signer import registered
+from step.signing.secret import exact, unlocked
+from step.signing.signer import registered, unusable
 
 # Sequoia's errors carry a native stack trace, and the text of a Tsk is the private key itself:
 # neither may leave this module, so every error here is raised anew and `from None`.
@@ -61,9 +62,7 @@ class PgpSigner:
             case PgpKey():
                 return key
             case UnusableKey():
-                raise KeyNotRegistered(
-                    f"{attestor.name} lists {key.id}, but nothing can verify with it: {key.reason}"
-                )
+                raise unusable(attestor, key)
         alike = [key.id for key in attestor.keys if key.id.upper() == self.fingerprint]
         raise KeyNotRegistered(
             f"{attestor.name} does not list the OpenPGP key {self.fingerprint}",
@@ -77,7 +76,10 @@ class PgpSigner:
         try:
             return pysequoia.sign(self._signer, payload, mode=pysequoia.SignatureMode.INLINE)
         except RuntimeError:
-            raise BadInput(f"the OpenPGP key {self.fingerprint} did not sign") from None
+            raise BadInput(
+                f"the OpenPGP key {self.fingerprint} did not sign",
+                "Try it where it was made: gpg --armor --sign FILE.",
+            ) from None
 
 
 def _decoded(secret: bytes) -> bytes:
@@ -92,7 +94,11 @@ def _decoded(secret: bytes) -> bytes:
 
 
 def _parse(data: bytes) -> pysequoia.Tsk:
-    certificates = pysequoia.Cert.split_bytes(data)
+    try:
+        certificates = pysequoia.Cert.split_bytes(data)
+    except RuntimeError:
+        data = b"".join(bytes(exact(packet)) for packet in PacketPile.from_bytes(data))
+        certificates = pysequoia.Cert.split_bytes(data)
     if len(certificates) > 1:
         names = ", ".join(one.fingerprint.upper() for one in certificates)
         raise BadInput(
@@ -130,8 +136,18 @@ def _unlocked(key: pysequoia.Tsk, passphrase: str | None) -> pysequoia.PySigner:
     with suppress(RuntimeError):
         return signing.signer()
     if passphrase is not None:
-        with suppress(RuntimeError):
+        with suppress(RuntimeError, UnicodeEncodeError):  # the environment may hold any bytes
             return signing.signer(passphrase)
+        with suppress(RuntimeError, ValueError):
+            opened = [
+                packet
+                for part in parts
+                for packet in (
+                    unlocked(part.key, passphrase) if part in usable else part.public,
+                    *part.about,
+                )
+            ]
+            return pysequoia.Tsk.from_packets(opened).signer()
     name = f"the OpenPGP key {parts[0].fingerprint}"
     if all(part.secret is _Secret.OPEN for part in usable):
         raise BadInput(
