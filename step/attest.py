@@ -128,6 +128,7 @@ def attest(
     """
     if not images or not attestors:
         raise BadInput("there is nothing to attest", "Name at least one image and one attestor.")
+    images = tuple(dict.fromkeys(images))
     readings = [_read(name, signer, Attestors(connection)) for name in dict.fromkeys(attestors)]
     read = list(_side_by_side(readings))
     ready = [found for found in read if isinstance(found, _Ready)]
@@ -139,7 +140,7 @@ def attest(
     pairs = [
         _Pair(image, one.attestor, one.key, signer, connection, terms)
         for one in ready
-        for image in dict.fromkeys(images)
+        for image in images
     ]
     yield from _side_by_side(pair.events() for pair in pairs)
 
@@ -183,7 +184,9 @@ class _Pair:
 
     def _attest(self) -> Generator[Progress, None, Receipt]:
         yield self._progress(f"looking for an attestation on {self.attestor.note}")
-        payload = self.terms.payload or Payload.of(self.image).to_bytes()
+        payload = self.terms.payload
+        if payload is None:
+            payload = Payload.of(self.image).to_bytes()
         existing = self._find()
         if existing is not None:
             return self._receipt(Status.EXISTING, existing)
@@ -199,6 +202,11 @@ class _Pair:
         yield self._progress("creating the attestation")
         status, stored = yield from self._store(attestation)
         if self.terms.wait is None:
+            if self._verified([stored]) is None:
+                raise Unavailable(
+                    f"{stored.name} was created, but it is not what was sent",
+                    "Run again: an attestation that is whole is reused, and no other counts.",
+                )
             return self._receipt(status, stored)
         created = self.connection.clock.elapsed()
         try:
@@ -269,7 +277,9 @@ class _Pair:
             pause = min(pause * 1.5, _LONGEST_PAUSE)
 
     def _find(self) -> Occurrence | None:
-        stored = Occurrences(self.connection).of(self.attestor.note, self.image)
+        return self._verified(Occurrences(self.connection).of(self.attestor.note, self.image))
+
+    def _verified(self, stored: Iterable[Occurrence]) -> Occurrence | None:
         return self.attestor.first_verified(stored, self.image, self.key)
 
     def _progress(self, doing: str) -> Progress:
@@ -305,34 +315,37 @@ T = TypeVar("T")
 def _side_by_side(jobs: Iterable[Iterator[T]]) -> Iterator[T]:
     """What all jobs yield, as it comes; at most `_AT_ONCE` of them run at the same time.
 
-    The threads are daemons, so that an interrupted program does not wait for a wait.
+    What one of them raises is a bug; it is raised here when the others have ended. The threads are
+    daemons, so that an interrupted program does not wait for a wait.
     """
     every = list(jobs)
     count = min(_AT_ONCE, len(every))
     found: SimpleQueue[T | _Bug | None] = SimpleQueue()
 
     def work(mine: Sequence[Iterator[T]]) -> None:
-        try:
-            for job in mine:
+        for job in mine:
+            try:
                 for event in job:
                     found.put(event)
-        except BaseException as error:  # noqa: BLE001 - raised again where it is read
-            found.put(_Bug(error))
-        finally:
-            found.put(None)
+            except BaseException as error:  # noqa: BLE001 - raised again where it is read
+                found.put(_Bug(error))
+        found.put(None)
 
     workers = [Thread(target=work, args=(every[i::count],), daemon=True) for i in range(count)]
     for worker in workers:
         worker.start()
     running = len(workers)
+    bugs: list[BaseException] = []
     while running:
         match found.get():
             case None:
                 running -= 1
             case _Bug(error=error):
-                raise error
+                bugs.append(error)
             case event:
                 yield event
+    for bug in bugs:
+        raise bug
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,17 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+import hypothesis
 import pytest
 
 from tests.world import World, world
 
 # Tools that must be there, separated by commas: in CI a missing judge is a failure, not a skip.
 REQUIRED = "BINAUTHZ_TESTS_REQUIRE_TOOLS"
+
+# How long an example takes says more about what else the machine does than about the code.
+hypothesis.settings.register_profile("steady", deadline=None)
+hypothesis.settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from google.cloud import binaryauthorization_v1 as api
 from grafeas import grafeas_v1
 
 from step.cloud.connection import BINARY_AUTHORIZATION, Connection
-from step.cloud.failures import Method
+from step.cloud.failures import Method, brief
 from step.errors import BadInput, Refused, Unavailable, Unverified
 from step.model.attestation import Attestation, Attestor
 from step.model.image import ImageRef
@@ -74,8 +74,12 @@ class Attestors:
         )
         result = api.ValidateAttestationOccurrenceResponse.Result
         if answer.result == result.ATTESTATION_NOT_VERIFIABLE:
-            reason = " ".join(answer.denial_reason.split()) or "no reason given"
-            raise Unverified(f"Binary Authorization does not verify the attestation: {reason}")
+            raise Unverified(
+                "Binary Authorization does not verify the attestation: "
+                + brief(answer.denial_reason),
+                f"Nothing was created. Compare the key and its algorithm with what {attestor.name} "
+                "lists.",
+            )
         if answer.result != result.VERIFIED:
             raise Unavailable(
                 "Binary Authorization did not say whether the attestation verifies",

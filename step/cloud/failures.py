@@ -59,7 +59,7 @@ def translate(
 ) -> StepError:
     """Our error for a call that failed, with the role and the resource in its hint."""
     code = error.grpc_status_code
-    detail = _one_line(error.message)
+    detail = brief(error.message)
     match code:
         case grpc.StatusCode.UNAUTHENTICATED:
             return NotAllowed(f"{method.name}: the credentials are not valid", _NO_CREDENTIALS)
@@ -101,9 +101,12 @@ def is_transient(error: GoogleAPICallError, method: Method) -> bool:
 def translate_auth(error: GoogleAuthError) -> StepError:
     """Our error for credentials that are missing, unreadable or refused."""
     if isinstance(error, TransportError) or error.retryable:
-        return Unavailable("the server that issues access tokens could not be reached")
+        return Unavailable(
+            "the server that issues access tokens could not be reached",
+            "Nothing was refused; running again is safe.",
+        )
     if isinstance(error, DefaultCredentialsError):
-        return NotAllowed("no Google Cloud credentials were found", _NO_CREDENTIALS)
+        return NotAllowed("no usable Google Cloud credentials were found", _NO_CREDENTIALS)
     return NotAllowed("the Google Cloud credentials were refused", _NO_CREDENTIALS)
 
 
@@ -125,7 +128,7 @@ def _denied(
 
 
 def _unanswered(error: GoogleAPICallError, method: Method) -> StepError:
-    code, detail = error.grpc_status_code, _one_line(error.message)
+    code, detail = error.grpc_status_code, brief(error.message)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return Unavailable(
             f"{method.name}: the quota of {method.service} stayed exhausted ({detail})",
@@ -142,5 +145,6 @@ def _unanswered(error: GoogleAPICallError, method: Method) -> StepError:
     )
 
 
-def _one_line(text: str) -> str:
+def brief(text: str) -> str:
+    """What a server said, on one line and of bounded length."""
     return " ".join(text.split())[:300] or "no reason given"

@@ -78,7 +78,8 @@ class Attestor:
             else:
                 return key
         raise Unverified(
-            f"no valid attestation of {image}: " + ("; ".join(reasons) or "it has no signature")
+            f"no valid attestation of {image}: " + ("; ".join(reasons) or "it has no signature"),
+            f"It must be of this digest, signed by a key that {self.name} lists, under that id.",
         )
 
     def first_verified(

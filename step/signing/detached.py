@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from step.errors import KeyNotRegistered, Unverified
+from step.errors import BadInput, KeyNotRegistered, Unverified
 from step.model.attestation import Attestor
 from step.model.keys import Key, PgpKey, PkixKey, UnusableKey
 from step.model.names import KmsKeyVersion
-from step.signing.signer import registered
+from step.signing.signer import registered, unusable
 
 _HINT = (
     "Sign exactly the bytes that `binauthz-attest payload IMAGE` prints, or give the file that was "
@@ -38,10 +38,8 @@ class DetachedSigner:
         key = attestor.key(self.key_id)
         alike = [key] if key else [key for key in attestor.keys if _same_id(key, self.key_id)]
         match alike:
-            case [UnusableKey(reason=reason)]:
-                raise KeyNotRegistered(
-                    f"{attestor.name} lists {self.key_id}, but nothing can verify with it: {reason}"
-                )
+            case [UnusableKey() as other]:
+                raise unusable(attestor, other)
             case [only]:
                 return only
             case []:
@@ -49,7 +47,7 @@ class DetachedSigner:
                     f"{attestor.name} lists no key {self.key_id!r}", registered(attestor)
                 )
             case _:
-                raise KeyNotRegistered(
+                raise BadInput(
                     f"{attestor.name} lists {len(alike)} keys that {self.key_id!r} could mean",
                     f"Give one id as it is written there: {', '.join(key.id for key in alike)}.",
                 )

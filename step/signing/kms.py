@@ -13,7 +13,7 @@ from step.errors import BadInput, KeyNotRegistered, Unavailable
 from step.model.attestation import Attestor
 from step.model.keys import Key, PkixKey, UnusableKey
 from step.model.names import KmsKeyVersion
-from step.signing.signer import registered
+from step.signing.signer import registered, unusable
 
 if TYPE_CHECKING:
     from google.cloud.kms_v1 import AsymmetricSignRequest, AsymmetricSignResponse
@@ -37,9 +37,15 @@ class KmsSigner:
     key_id: str | None = None
 
     def key_on(self, attestor: Attestor) -> Key:
+        """The attestor's key that names the key version, or that has the id, under which it signs.
+
+        One key version under both spellings of its name is one key: the first is taken.
+        """
         found = [key for key in attestor.keys if self._is_meant(key)]
         if not found:
-            wanted = self.key_id or (self.version.key_id if self.version else "any Cloud KMS key")
+            wanted = self.version.key_id if self.version else "any Cloud KMS key"
+            if self.key_id is not None:
+                wanted += f" as {self.key_id}"
             raise KeyNotRegistered(
                 f"{attestor.name} does not list {wanted}; nothing was signed",
                 registered(attestor) + " Name a listed key, or add this one to the attestor.",
@@ -53,12 +59,8 @@ class KmsSigner:
         match found[0]:
             case PkixKey() as key if self.version or key.kms_key_version:
                 return key
-            case UnusableKey(id=key_id, reason=reason):
-                raise KeyNotRegistered(
-                    f"{attestor.name} lists {key_id}, but nothing can verify with it: {reason}",
-                    "Register a key of an algorithm that Binary Authorization verifies; a newer "
-                    "binauthz-attest may know this one.",
-                )
+            case UnusableKey() as key:
+                raise unusable(attestor, key)
             case other:
                 raise KeyNotRegistered(
                     f"{other.id} on {attestor.name} names no Cloud KMS key version",
@@ -66,6 +68,10 @@ class KmsSigner:
                 )
 
     def sign(self, payload: bytes, key: Key) -> bytes:
+        """Have the payload's digest signed; for ML-DSA, the payload itself.
+
+        Raises Unavailable when the checksums do not agree, however often it is asked.
+        """
         version = self.version or KmsKeyVersion.parse(key.id)
         assert isinstance(key, PkixKey)  # noqa: S101 - key_on returns no other
         from google.cloud import kms_v1
@@ -101,10 +107,10 @@ class KmsSigner:
         )
 
     def _is_meant(self, key: Key) -> bool:
-        if self.key_id is not None:
-            return key.id == self.key_id
+        if self.key_id not in (None, key.id):
+            return False
         named = KmsKeyVersion.find(key.id)
-        return named is not None and self.version in (None, named)
+        return self.key_id is not None if named is None else self.version in (None, named)
 
 
 def _damage(request: AsymmetricSignRequest, answer: AsymmetricSignResponse) -> str:

@@ -73,7 +73,7 @@ class PkixSigner:
                 f"It is {' and '.join(key.id for key in same)} there.",
             )
         if len(named) > 1:
-            raise KeyNotRegistered(
+            raise BadInput(
                 f"{attestor.name} lists this private key {len(named)} times",
                 f"Choose one with --public-key-id: {', '.join(key.id for key in named)}.",
             )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from step.errors import KeyNotRegistered
 from step.model.attestation import Attestor
-from step.model.keys import Key
+from step.model.keys import Key, UnusableKey
 
 
 class Signer(Protocol):
@@ -17,7 +18,8 @@ class Signer(Protocol):
     def key_on(self, attestor: Attestor) -> Key:
         """The key of the attestor that this signer signs for.
 
-        Raises KeyNotRegistered, listing what the attestor has, when there is none or no single one.
+        Raises KeyNotRegistered, listing what the attestor has, when there is none; BadInput,
+        listing which it could be, when there are several.
         """
 
     def sign(self, payload: bytes, key: Key) -> bytes:
@@ -26,6 +28,15 @@ class Signer(Protocol):
         `key` is what `key_on` returned. Raises BadInput, Refused, NotAllowed, NotFound or
         Unavailable as the key's home has it.
         """
+
+
+def unusable(attestor: Attestor, key: UnusableKey) -> KeyNotRegistered:
+    """The error for a key that the attestor lists, but that no signature could be verified with."""
+    return KeyNotRegistered(
+        f"{attestor.name} lists {key.id}, but nothing can verify with it: {key.reason}",
+        "Register a key of an algorithm that Binary Authorization verifies; a newer "
+        "binauthz-attest may know this one.",
+    )
 
 
 def registered(attestor: Attestor) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pysequoia
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, mldsa
@@ -18,9 +19,10 @@ from google.cloud import binaryauthorization_v1
 from google.cloud.binaryauthorization_v1.services.binauthz_management_service_v1 import transports
 from grafeas import grafeas_v1
 from grafeas.grafeas_v1.services.grafeas.transports import GrafeasGrpcTransport
+from pysequoia.packet import PacketPile
 
 from step.model.keys import Algorithm, Scheme
-from tests.keys import PgpKind, make_private_key, pgp_public, pgp_secret, private_pem
+from tests.keys import PgpKind, make_private_key, pgp_public, pgp_secret, pgp_tsk, private_pem
 from tests.world import ATTESTOR, VERSION, World, kms_seed, pgp_seed, pkix_seed
 
 KMS_ALGORITHMS = [algorithm for algorithm in Algorithm if algorithm.kms_name]
@@ -194,15 +196,32 @@ def seed_and_key(case: Algorithm | PgpKind, folder: Path) -> tuple[dict[str, Any
     return pgp_seed(case), ["--pgp-key-file", str(pgp_file(case, folder))]
 
 
-def assert_refused(world: World, key_id: str, folder: Path) -> None:
-    result = world.attest(
+def made_elsewhere(folder: Path, key_id: str) -> list[str]:
+    files = [
         "--signature-file",
         str(folder / "signature"),
         "--payload-file",
         str(folder / "payload"),
-        "--public-key-id",
-        key_id,
-    )
+    ]
+    return [*files, "--public-key-id", key_id]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_signature_made_elsewhere_is_verified_and_stored(
+    make_world: Callable[..., World], case: Algorithm | PgpKind, tmp_path: Path
+) -> None:
+    seed, sign = seed_and_key(case, tmp_path)
+    made = elsewhere(make_world(seed), tmp_path, sign)
+    world = make_world(seed)
+    receipt = world.attest(*made_elsewhere(tmp_path, made["public_key_id"])).receipt
+    assert receipt["status"] == "created"
+    held = stored(world, receipt["occurrence"])
+    assert held.serialized_payload == base64.b64decode(made["payload"])
+    assert [one.signature for one in held.signatures] == [base64.b64decode(made["signature"])]
+
+
+def assert_refused(world: World, key_id: str, folder: Path) -> None:
+    result = world.attest(*made_elsewhere(folder, key_id))
     assert (result.code, result.error["exit_code"]) == (3, 3)
     assert not world.wrote
 
@@ -230,6 +249,26 @@ def test_one_flipped_bit_in_the_attestors_key_is_refused(
     damaged = {"pem": damaged_pem(algorithm), "algorithm": algorithm.name, "id": "urn:damaged"}
     seed["attestors"][0]["public_keys"] = [{"pkix": damaged}]
     assert_refused(make_world(seed), "urn:damaged", tmp_path)
+
+
+@pytest.mark.parametrize("kind", PgpKind, ids=lambda k: k.name)
+def test_one_flipped_bit_in_the_attestors_openpgp_key_is_refused(
+    make_world: Callable[..., World], kind: PgpKind, tmp_path: Path
+) -> None:
+    """In the subkey that signs: with its primary key, the whole key would have another name."""
+    seed, sign = seed_and_key(kind, tmp_path)
+    key_id = elsewhere(make_world(seed), tmp_path, sign)["public_key_id"]
+    certificate = pgp_tsk(kind).extract_certificate()
+    signed = pysequoia.verify((tmp_path / "signature").read_bytes(), lambda _: [certificate])
+    [signature] = signed.valid_sigs
+    raw = b"".join(
+        flipped(bytes(packet), -1) if packet.fingerprint == signature.signing_key else bytes(packet)
+        for packet in PacketPile.from_bytes(bytes(certificate))
+    )
+    armored = pysequoia.armor(raw, pysequoia.ArmorKind.PublicKey)
+    assert armored != str(certificate)
+    seed["attestors"][0]["public_keys"] = [{"pgp": {"armored": armored}}]
+    assert_refused(make_world(seed), key_id, tmp_path)
 
 
 @pytest.mark.parametrize("kind", PgpKind, ids=lambda k: k.name)

@@ -186,6 +186,7 @@ def test_an_occurrence_counts_for_the_image_that_it_names_only() -> None:
         (OTHER.resource_uri, False),
         (f"{IMAGE}0", False),
         (f"https://{IMAGE.name}", False),
+        (f"https://{IMAGE.name}:{IMAGE.digest}", False),
         ("", False),
     ],
 )

@@ -191,6 +191,16 @@ def test_a_text_that_is_no_public_key_is_refused(pem: str) -> None:
         PkixKey.from_pem(pem, Algorithm.ECDSA_P256_SHA256)
 
 
+def test_a_public_key_of_an_unknown_kind_is_refused() -> None:
+    first, *lines, last = public_pem(make_private_key(Algorithm.ECDSA_P256_SHA256)).splitlines()
+    # The curve's identifier, 1.2.840.10045.3.1.7, becomes another: RFC 5480, section 2.1.1.1.
+    named, other = bytes.fromhex("2a8648ce3d030107"), bytes.fromhex("2a8648ce3d030106")
+    spki = base64.b64decode("".join(lines)).replace(named, other)
+    pem = f"{first}\n{base64.encodebytes(spki).decode()}{last}\n"
+    with pytest.raises(BadInput, match="not a public key"):
+        PkixKey.from_pem(pem, Algorithm.ECDSA_P256_SHA256)
+
+
 @every_algorithm
 def test_a_key_made_with_the_wrong_algorithm_verifies_nothing(algorithm: Algorithm) -> None:
     private = ed25519.Ed25519PrivateKey.generate()
