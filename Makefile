@@ -65,7 +65,7 @@ lint: env ## style, types, import directions
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/mypy $(SOURCES)
-	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/lint-imports --no-cache --no-logo
 
 .PHONY: check
 check: env ## Dockerfile, action, workflows, Cloud Build, shell scripts
@@ -74,7 +74,7 @@ check: env ## Dockerfile, action, workflows, Cloud Build, shell scripts
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows $(wildcard .github/workflows/*.yml)
 	@$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	@$(BIN)/check-jsonschema --builtin-schema vendor.cloudbuild cloudbuild.yaml
-	@$(BIN)/zizmor --offline --quiet --persona=pedantic action.yml .github
+	@$(BIN)/zizmor --offline --quiet --color=never --persona=pedantic action.yml .github
 	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); \
 	else echo 'make check: shellcheck is missing; on Debian: apt install shellcheck' >&2; exit 1; fi
 

@@ -193,9 +193,11 @@ def test_a_private_pgp_key_is_refused_and_not_shown(clients: Clients) -> None:
 def test_a_message_made_by_gpg_verifies(
     clients: Clients, tool: Callable[[str], str], tmp_path: Path
 ) -> None:
+    program = tool("gpg")
+
     def gpg(*arguments: str, stdin: bytes = b"") -> bytes:
         return subprocess.run(
-            [tool("gpg"), "--homedir", str(home), "--batch", "--no-tty", *arguments],
+            [program, "--homedir", str(home), "--batch", "--no-tty", *arguments],
             input=stdin,
             check=True,
             capture_output=True,
