@@ -15,7 +15,7 @@ from google.api_core.exceptions import GoogleAPICallError
 from step import __version__
 from step.clock import Clock
 from step.cloud.failures import Method, is_transient, translate, translate_auth
-from step.errors import BadInput
+from step.errors import BadInput, NotAllowed
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -23,12 +23,14 @@ if TYPE_CHECKING:
         BinauthzManagementServiceV1Client,
         ValidationHelperV1Client,
     )
+    from google.cloud.devtools.cloudbuild_v1 import CloudBuildClient
     from google.cloud.kms_v1 import KeyManagementServiceClient
     from grafeas.grafeas_v1 import GrafeasClient
 
 KMS = "cloudkms.googleapis.com"
 BINARY_AUTHORIZATION = "binaryauthorization.googleapis.com"
 CONTAINER_ANALYSIS = "containeranalysis.googleapis.com"
+CLOUD_BUILD = "cloudbuild.googleapis.com"
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 # gcloud's own way to point an API elsewhere, a private endpoint for example
@@ -37,6 +39,7 @@ _OVERRIDES = {
     KMS: "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS",
     BINARY_AUTHORIZATION: "CLOUDSDK_API_ENDPOINT_OVERRIDES_BINARYAUTHORIZATION",
     CONTAINER_ANALYSIS: "CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINERANALYSIS",
+    CLOUD_BUILD: "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDBUILD",
 }
 
 # How long one call may take, and how long a call that fails in passing is repeated. The official
@@ -126,8 +129,42 @@ class Connection:
         channel = self._channel(CONTAINER_ANALYSIS, Transport)
         return Client(transport=Transport(host=CONTAINER_ANALYSIS, channel=channel))
 
+    @cached_property
+    def builds(self) -> CloudBuildClient:
+        """Cloud Build."""
+        from google.cloud.devtools.cloudbuild_v1 import CloudBuildClient as Client
+        from google.cloud.devtools.cloudbuild_v1.services.cloud_build.transports import (
+            CloudBuildGrpcTransport as Transport,
+        )
+
+        return Client(transport=Transport(channel=self._channel(CLOUD_BUILD, Transport)))
+
+    def access_token(self) -> str | None:
+        """An OAuth 2 access token of the account that runs this; None without an account.
+
+        It is for Google's own registries. There is none with an emulator. Raises NotAllowed or
+        Unavailable when the account that was configured cannot get one.
+        """
+        from google.auth.exceptions import DefaultCredentialsError
+
+        if self.emulator is not None:
+            return None
+        try:
+            token: str | None = self._credentials.token
+        except NotAllowed as error:
+            nobody = isinstance(error.__cause__, DefaultCredentialsError)
+            if nobody and not self._environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
+                return None
+            raise
+        return token
+
     def _channel(self, service: str, transport: Any) -> grpc.Channel:
-        options = [("grpc.primary_user_agent", f"binauthz-attest/{__version__}")]
+        options: list[tuple[str, str | int]] = [
+            ("grpc.primary_user_agent", f"binauthz-attest/{__version__}"),
+            # As Google's own transports have it: a note may hold much that others wrote.
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
+        ]
         if self.emulator is not None:
             return grpc.insecure_channel(self.emulator, options=options)
         channel: grpc.Channel = transport.create_channel(
@@ -146,7 +183,7 @@ class Connection:
         Asked for at once: over gRPC, a refusal would look like a service that is unavailable.
         """
         import google.auth
-        from google.auth.exceptions import GoogleAuthError
+        from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
         from google.auth.transport.requests import Request
 
         try:
@@ -154,6 +191,9 @@ class Connection:
             credentials.refresh(Request())  # type: ignore[no-untyped-call]
         except GoogleAuthError as error:
             raise translate_auth(error) from error
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            # How google-auth takes a folder, which a mount that is missing leaves, or other JSON.
+            raise translate_auth(DefaultCredentialsError(error)) from error  # type: ignore[no-untyped-call]
         found: Credentials = credentials
         return found
 

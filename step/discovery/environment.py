@@ -1,11 +1,21 @@
-"""Which continuous integration runs this, and where its run can be looked at."""
+"""Which continuous integration runs this, where its run can be looked at, and what it works on."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
+
+from step.errors import BadInput
+from step.model.build import GLOBAL, BuildName, commit_in
+
+# The values come from outside and are shown and stored, so they may hold nothing but a plain URL.
+_URL = re.compile(r"https?://[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]{1,1000}")
+_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+_GITHUB_RUN = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
 
 
 class Ci(Enum):
@@ -18,56 +28,72 @@ class Ci(Enum):
     NONE = "none"
 
 
-# The variable that each sets, and its value where one is promised.
-_MARKS = (
-    # https://docs.github.com/en/actions/reference/workflows-and-actions/variables
-    (Ci.GITHUB, "GITHUB_ACTIONS", "true"),
-    # https://circleci.com/docs/reference/variables/
-    (Ci.CIRCLECI, "CIRCLECI", "true"),
-    # https://docs.gitlab.com/ci/variables/predefined_variables/
-    (Ci.GITLAB, "GITLAB_CI", "true"),
-    # google/devtools/cloudbuild/v1/cloudbuild.proto, Results.build_step_outputs
-    (Ci.CLOUD_BUILD, "BUILDER_OUTPUT", None),
-)
-
-# The values come from outside and are shown and stored, so they may hold nothing but a plain URL.
-_URL = re.compile(r"https?://[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]{1,1000}")
-_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
-_GITHUB_RUN = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
-
-
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The system, and its run's URL or, in Cloud Build, the build's id; None where it says none."""
+    """The system, and what it says of its run; None where it says nothing.
+
+    `build` is the run's URL or, in Cloud Build, the build's id; `commit` is a whole hash;
+    `workspace` is the folder that the steps of a run share; `running_build` is the build of Cloud
+    Build that this is a step of.
+    """
 
     ci: Ci
-    build: str | None
+    build: str | None = None
+    commit: str | None = None
+    workspace: Path | None = None
+    running_build: BuildName | None = None
 
     @classmethod
     def detect(cls, environ: Mapping[str, str]) -> Environment:
-        """Tell the system by the variables it sets; a malformed run URL or id counts as none.
+        """Tell the system by the variables it sets; a malformed value counts as none.
 
-        Cloud Build passes `BUILD_ID` on only with `automapSubstitutions`, or where the step's
-        `env` says so.
+        Cloud Build passes its substitutions on, such as `BUILD_ID`, only with
+        `automapSubstitutions`, or where the step's `env` says so.
         """
-        for ci, variable, value in _MARKS:
-            if environ.get(variable) if value is None else environ.get(variable) == value:
-                return cls(ci, _build(ci, environ))
-        return cls(Ci.NONE, None)
+        for system in _SYSTEMS:
+            if system.marks(environ):
+                return system.read(environ)
+        return cls(Ci.NONE)
 
 
-def _build(ci: Ci, environ: Mapping[str, str]) -> str | None:
-    pattern = _URL
-    match ci:
-        case Ci.GITHUB:
-            text = _github_run(environ)
-        case Ci.CIRCLECI:
-            text = environ.get("CIRCLE_BUILD_URL", "")
-        case Ci.GITLAB:
-            text = environ.get("CI_JOB_URL", "")
-        case _:
-            pattern, text = _ID, environ.get("BUILD_ID", "")
-    return text if pattern.fullmatch(text) else None
+@dataclass(frozen=True, slots=True)
+class _System:
+    """A row of the table: how a system is told, and which of its variables say what."""
+
+    ci: Ci
+    mark: str
+    value: str | None
+    """What the mark holds, where one value is promised."""
+    run: str | Callable[[Mapping[str, str]], str]
+    """The variable with the run's URL or id, or how it is put together."""
+    commit: tuple[str, ...]
+    workspace: str
+    """The variable that names it, or its path where that is fixed."""
+    pattern: re.Pattern[str] = _URL
+    running_build: Callable[[Mapping[str, str]], BuildName | None] = lambda _: None
+
+    def marks(self, environ: Mapping[str, str]) -> bool:
+        found = environ.get(self.mark)
+        return bool(found) if self.value is None else found == self.value
+
+    def read(self, environ: Mapping[str, str]) -> Environment:
+        run = environ.get(self.run, "") if isinstance(self.run, str) else self.run(environ)
+        commits = (commit_in(environ.get(name, "")) for name in self.commit)
+        return Environment(
+            self.ci,
+            run if self.pattern.fullmatch(run) else None,
+            next(filter(None, commits), None),
+            _folder(environ.get(self.workspace, self.workspace), environ.get("HOME", "")),
+            self.running_build(environ),
+        )
+
+
+def _folder(text: str, home: str) -> Path | None:
+    """The text as an absolute path, `~` at its start being the home folder; else None."""
+    if home and re.match(r"~(?:/|\Z)", text):
+        text = home + text[1:]
+    path = Path(text)
+    return path if path.is_absolute() else None
 
 
 def _github_run(environ: Mapping[str, str]) -> str:
@@ -77,3 +103,40 @@ def _github_run(environ: Mapping[str, str]) -> str:
     attempt = environ.get("GITHUB_RUN_ATTEMPT", "")
     suffix = f"/attempts/{attempt}" if attempt.isdecimal() else ""
     return f"{server}/{repository}/actions/runs/{run}{suffix}"
+
+
+def _cloud_build(environ: Mapping[str, str]) -> BuildName | None:
+    project, build = environ.get("PROJECT_ID", ""), environ.get("BUILD_ID", "")
+    with suppress(BadInput):
+        return BuildName(project, environ.get("LOCATION") or GLOBAL, build)
+    return None
+
+
+_SYSTEMS = (
+    # https://docs.github.com/en/actions/reference/workflows-and-actions/variables
+    _System(Ci.GITHUB, "GITHUB_ACTIONS", "true", _github_run, ("GITHUB_SHA",), "GITHUB_WORKSPACE"),
+    # https://circleci.com/docs/reference/variables/
+    _System(
+        Ci.CIRCLECI,
+        "CIRCLECI",
+        "true",
+        "CIRCLE_BUILD_URL",
+        ("CIRCLE_SHA1",),
+        "CIRCLE_WORKING_DIRECTORY",
+    ),
+    # https://docs.gitlab.com/ci/variables/predefined_variables/
+    _System(Ci.GITLAB, "GITLAB_CI", "true", "CI_JOB_URL", ("CI_COMMIT_SHA",), "CI_PROJECT_DIR"),
+    # The mark: google/devtools/cloudbuild/v1/cloudbuild.proto, Results.build_step_outputs;
+    # the substitutions: https://cloud.google.com/build/docs/configuring-builds/substitute-variable-values;
+    # the folder: https://cloud.google.com/build/docs/build-config-file-schema
+    _System(
+        Ci.CLOUD_BUILD,
+        "BUILDER_OUTPUT",
+        None,
+        "BUILD_ID",
+        ("COMMIT_SHA", "REVISION_ID"),
+        "/workspace",
+        _ID,
+        _cloud_build,
+    ),
+)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import TypeVar
 
-from step.discovery.records import Found, Record, parse_record
+from step.discovery.formats import listed
+from step.discovery.record import Discovered, Found, Origin, Record
 from step.errors import BadInput
-from step.model.image import Digest, ImageName, ImageRef
+from step.model.image import Digest, ImageName, ImageRef, ImageTag
 
 _T = TypeVar("_T")
 
@@ -17,66 +19,105 @@ def find_images(
     *,
     name: str | None = None,
     digest: str | None = None,
-    metadata: Sequence[str] = (),
-    files: Sequence[tuple[str, str]] = (),
-) -> tuple[ImageRef, ...]:
+    records: Sequence[Record] = (),
+    resolve: Callable[[ImageTag], Digest] | None = None,
+    default_names: Sequence[ImageName] = (),
+    expected: int | None = None,
+    not_before: datetime | None = None,
+) -> tuple[Discovered, ...]:
     """Return every image that was named, in the order given, each once.
 
     `name` is for `digest` and for records: it says which of a record's names is meant, and names
-    what has none. `metadata` holds records as text, `files` pairs of a label for messages and the
-    text. Raises BadInput when nothing was named, when a record cannot be used, when a record gives
-    several names and `name` picks none, and when two sources disagree.
+    what has none. `resolve` asks a registry what a tag stands for; without it, a tag alone is
+    refused. `default_names` are what the running build says it pushes to; where that is one name,
+    it names what has none. `expected` is how many images there must be. `not_before` is when the
+    build began: a record that says it was made earlier is another build's.
+
+    Raises BadInput when nothing was named, when a record gives several names and `name` picks none,
+    when two sources disagree, and when the images are not as many as expected; and whatever
+    `resolve` raises.
     """
     wanted = None if name is None else _labelled("--image", ImageName.parse, name)
-    records = [*_given_digest(digest)]
-    for number, text in enumerate(metadata, start=1):
-        label = "--metadata" if len(metadata) == 1 else f"--metadata, number {number}"
-        records.append(parse_record(text, label))
-    records += [parse_record(text, label) for label, text in files]
-    if wanted is not None and not records:
+    every = [*_given_digest(digest), *records]
+    if wanted is not None and not every:
         raise BadInput(
             f"{wanted} was named without a digest",
             "Give --digest, --metadata or --from-file beside --image; if the build's digest is "
             "empty, nothing was pushed.",
         )
-    named = {record: _named(record, wanted) for record in records}
-    _agree(named)
-    images = [ImageRef.parse(reference) for reference in references]
-    images += [image for of_record in named.values() for image in of_record]
-    if not images:
-        raise BadInput(
-            "no image was given",
-            "Give registry/repository@sha256:…, or --image with --digest, or the build's own "
-            "record with --metadata or --from-file.",
-        )
-    return tuple(dict.fromkeys(images))
+    for record in every:
+        _require_fresh(record, not_before)
+    defaults = tuple(dict.fromkeys(default_names))
+    named = [(record, _named(record, wanted, defaults)) for record in every]
+    referred = [_referred(reference, resolve) for reference in references]
+    _agree(named, [one for one in referred if one.origin.tag is not None])
+    images: dict[ImageRef, Discovered] = {}
+    for one in referred:
+        images.setdefault(one.image, one)
+    for record, of_record in named:
+        for image in of_record:
+            images.setdefault(image, Discovered(image, record.origin))
+    _require_count(images, expected)
+    return tuple(images.values())
 
 
 def _given_digest(digest: str | None) -> Iterable[Record]:
     if digest is not None:
-        yield Record("--digest", (Found(_labelled("--digest", Digest.parse, digest)),))
+        found = Found(_labelled("--digest", Digest.parse, digest))
+        yield Record(Origin("--digest"), (found,))
 
 
-def _named(record: Record, wanted: ImageName | None) -> list[ImageRef]:
+def _referred(reference: str, resolve: Callable[[ImageTag], Digest] | None) -> Discovered:
+    if resolve is None or "@" in reference:
+        return Discovered(ImageRef.parse(reference), Origin("the reference given"))
+    tag = ImageTag.parse(reference)
+    return Discovered(tag.name.at(resolve(tag)), Origin("the registry", tag=tag.tag))
+
+
+def _require_fresh(record: Record, not_before: datetime | None) -> None:
+    if not_before is not None and record.made is not None and record.made < not_before:
+        raise BadInput(
+            f"{record.source}: the image was made at {record.made.isoformat()}, before the build "
+            f"that is running began at {not_before.isoformat()}",
+            "The record is an older build's, perhaps kept in a cache; give that of this build.",
+        )
+
+
+def _named(
+    record: Record, wanted: ImageName | None, defaults: tuple[ImageName, ...]
+) -> list[ImageRef]:
+    every = record.found
+    unnamed = next((found for found in every if not found.names), None)
+    if unnamed is not None:
+        name = wanted or _default(record, unnamed, defaults)
+        if len({found.digest for found in every if name in found.names or not found.names}) > 1:
+            raise BadInput(
+                f"{record.source}: several digests, not all with a name, could be {name}",
+                "Give the images as registry/repository@sha256:….",
+            )
+        every = tuple(found if found.names else Found(found.digest, (name,)) for found in every)
     if wanted is None:
-        return [_only_name(record, found).at(found.digest) for found in record.found]
-    matching = [found for found in record.found if wanted in found.names or not found.names]
-    if not matching:
-        raise BadInput(
-            f"{record.source}: {wanted} is not among the names recorded: {_listed(record)}",
-            "The digest belongs to the image that was pushed; give that one with --image.",
-        )
-    digests = {found.digest for found in matching if not found.names}
-    if digests and len({found.digest for found in matching}) > 1:
-        raise BadInput(
-            f"{record.source}: several digests, not all with a name, could be {wanted}",
-            "Give the images as registry/repository@sha256:….",
-        )
-    return [wanted.at(found.digest) for found in matching]
+        if record.one_of:
+            _one_name(record, [name for found in every for name in found.names])
+        return [_one_name(record, found.names).at(found.digest) for found in every]
+    images = [wanted.at(found.digest) for found in every if wanted in found.names]
+    if not images:
+        raise _contradicted(record, wanted)
+    return images
 
 
-def _only_name(record: Record, found: Found) -> ImageName:
-    match found.names:
+def _one_name(record: Record, names: Sequence[ImageName]) -> ImageName:
+    first, *others = dict.fromkeys(names)
+    if others:
+        raise BadInput(
+            f"{record.source}: the image was pushed under several names: {listed(names)}",
+            "Say which with --image.",
+        )
+    return first
+
+
+def _default(record: Record, found: Found, defaults: tuple[ImageName, ...]) -> ImageName:
+    match defaults:
         case (name,):
             return name
         case ():
@@ -85,16 +126,31 @@ def _only_name(record: Record, found: Found) -> ImageName:
                 "Say which image it is with --image registry/repository.",
             )
     raise BadInput(
-        f"{record.source}: the image was pushed under several names: "
-        + ", ".join(map(str, found.names)),
-        "Say which with --image.",
+        f"{record.source}: {found.digest} has no name, and the build pushes several images: "
+        f"{listed(defaults)}",
+        "Say which it is with --image.",
     )
 
 
-def _agree(named: dict[Record, list[ImageRef]]) -> None:
+def _contradicted(record: Record, wanted: ImageName) -> BadInput:
+    """A digest belongs to the repository that was pushed to; elsewhere the bytes may be others."""
+    names = [name for found in record.found for name in found.names]
+    if any(name.repository == wanted.repository for name in names):
+        what = f"the registry of {wanted} is not the one that was pushed to"
+    elif any(name.registry == wanted.registry for name in names):
+        what = f"the repository of {wanted} is not the one that was pushed to"
+    else:
+        what = f"{wanted} is neither the registry nor the repository that was pushed to"
+    return BadInput(
+        f"{record.source}: {what}; {wanted} is not among the names recorded: {listed(names)}",
+        "The digest belongs to the image that was pushed; give that one with --image.",
+    )
+
+
+def _agree(named: Sequence[tuple[Record, list[ImageRef]]], resolved: Sequence[Discovered]) -> None:
     """Two sources that give one name different digests contradict each other, or one is stale."""
     first: dict[ImageName, tuple[str, set[Digest]]] = {}
-    for record, images in named.items():
+    for record, images in named:
         for image in images:
             digests = {other.digest for other in images if other.name == image.name}
             source, known = first.setdefault(image.name, (record.source, digests))
@@ -104,10 +160,31 @@ def _agree(named: dict[Record, list[ImageRef]]) -> None:
                     "Give one record of the build; if both images are meant, give them as "
                     "registry/repository@sha256:….",
                 )
+    for one in resolved:
+        if one.image.name in first:
+            source, known = first[one.image.name]
+            if one.image.digest not in known:
+                raise BadInput(
+                    f"{source} and the registry disagree: the tag {one.origin.tag} of "
+                    f"{one.image.name} is {one.image.digest}",
+                    "The tag was moved after the build, or the record is another build's. Give the "
+                    "record without the tag, if it is this build's.",
+                )
 
 
-def _listed(record: Record) -> str:
-    return ", ".join(dict.fromkeys(str(name) for found in record.found for name in found.names))
+def _require_count(images: Iterable[ImageRef], expected: int | None) -> None:
+    count = len(every := list(images))
+    if not every:
+        raise BadInput(
+            "no image was given",
+            "Give registry/repository@sha256:…, or --image with --digest, or the build's own "
+            "record with --metadata or --from-file.",
+        )
+    if expected is not None and count != expected:
+        raise BadInput(
+            f"{count} images were found where {expected} was asked for: {listed(every)}",
+            "Pick one with --image, or give it as registry/repository@sha256:….",
+        )
 
 
 def _labelled(label: str, parse: Callable[[str], _T], text: str) -> _T:

@@ -118,6 +118,30 @@ class ImageName:
 
 
 @dataclass(frozen=True, slots=True, order=True)
+class ImageTag:
+    """An image by tag: what a registry can be asked for, and nothing that can be attested."""
+
+    name: ImageName
+    tag: str
+
+    def __post_init__(self) -> None:
+        if not _TAG.fullmatch(self.tag):
+            raise BadInput(f"{_shown(self.tag)} is not a tag", _BY_DIGEST)
+
+    @classmethod
+    def parse(cls, text: str) -> ImageTag:
+        """Read `registry/repository:tag`; raises BadInput for all else, a missing tag included."""
+        name = ImageName.parse(text)
+        tag = text.rpartition("/")[2].partition(":")[2]
+        if not tag:
+            raise BadInput(f"{_shown(text)} has neither a tag nor a digest", _BY_DIGEST)
+        return cls(name, tag)
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.tag}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
 class ImageRef:
     """An image by digest: `registry/repository@sha256:…`."""
 
@@ -142,7 +166,10 @@ class ImageRef:
                     "Write registry/repository@sha256:…, or give the name with --image.",
                 )
             parsed = ImageName.parse(text)
-            raise BadInput(f"{_shown(text)} names {parsed} by tag, not by digest", _BY_DIGEST)
+            raise BadInput(
+                f"{_shown(text)} names {parsed} by tag, not by digest",
+                f"{_BY_DIGEST} --resolve-tags asks the registry what it stands for now.",
+            )
         return ImageName._without_tag(name).at(Digest.parse(digest))
 
     @property

@@ -156,7 +156,7 @@ def test_credentials_that_are_missing_are_told_at_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "missing.json"))
-    with pytest.raises(NotAllowed, match="no Google Cloud credentials"):
+    with pytest.raises(NotAllowed, match="no usable Google Cloud credentials"):
         sign(Connection(FakeClock(), {}, None))
 
 
@@ -197,3 +197,36 @@ def test_an_address_that_is_not_encrypted_is_refused(
         environ = {"CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS": address}
         with pytest.raises(BadInput, match="CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS"):
             sign(Connection(FakeClock(), environ, None))
+
+
+def test_an_access_token_is_the_accounts_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with token_server(200, {"access_token": "token", "expires_in": 3600}) as uri:
+        path = credentials_file(tmp_path, uri)
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", path)
+        assert Connection(FakeClock(), {}, None).access_token() == "token"
+    assert Connection(FakeClock(), {}, "localhost:1").access_token() is None
+
+
+def test_without_an_account_there_is_no_access_token(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Many registries need none; credentials that were named and cannot be used are an error."""
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Connection(FakeClock(), {}, None).access_token() is None
+    environ = {"GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "missing.json")}
+    monkeypatch.setenv(*next(iter(environ.items())))
+    with pytest.raises(NotAllowed, match="no usable Google Cloud credentials"):
+        Connection(FakeClock(), environ, None).access_token()
+
+
+def test_an_account_that_is_refused_has_no_access_token(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with token_server(400, {"error": "invalid_grant"}) as uri:
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", credentials_file(tmp_path, uri))
+        with pytest.raises(NotAllowed, match="credentials were refused"):
+            Connection(FakeClock(), {}, None).access_token()

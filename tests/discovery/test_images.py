@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from step.discovery.images import find_images
+from step.discovery.record import Discovered, Found, Origin, Record
+from step.discovery.records import parse_record
 from step.errors import BadInput
-from step.model.image import ImageRef
+from step.model.image import Digest, ImageName, ImageRef, ImageTag
 
 A, B, C = ("sha256:" + digit * 64 for digit in "abc")
 APP, WEB = "eu.gcr.io/p/app", "docker.io/me/web"
@@ -19,6 +21,14 @@ APP, WEB = "eu.gcr.io/p/app", "docker.io/me/web"
 
 def metadata(digest: str, *names: str) -> str:
     return json.dumps({"containerimage.digest": digest, "image.name": ",".join(names)})
+
+
+def found(references: list[str], **options: Any) -> tuple[Discovered, ...]:
+    """What is found, `metadata` and `files` being the texts of records."""
+    texts = [("--metadata", text) for text in options.pop("metadata", ())]
+    texts += options.pop("files", ())
+    records = [parse_record(text, source) for source, text in texts]
+    return find_images(references, records=records, **options)
 
 
 def bake(**targets: str) -> str:
@@ -58,7 +68,7 @@ def bake(**targets: str) -> str:
     ],
 )
 def test_found(references: list[str], options: dict[str, Any], expected: list[str]) -> None:
-    assert [str(image) for image in find_images(references, **options)] == expected
+    assert [str(one.image) for one in found(references, **options)] == expected
 
 
 @pytest.mark.parametrize(
@@ -75,8 +85,7 @@ def test_found(references: list[str], options: dict[str, Any], expected: list[st
         ([], {"name": APP, "digest": ""}, "--digest: the digest is empty", "pushed"),
         ([], {"name": APP, "digest": "a" * 64}, "--digest: 'aaa", "sha256:"),
         ([], {"metadata": [""]}, "--metadata: the record is empty", "push"),
-        ([], {"metadata": [metadata(A, APP), "{}"]}, "--metadata, number 2: ", "Known"),
-        ([], {"files": [("d.txt", A)]}, f"d.txt: {A} has no name", "--image"),
+        ([], {"files": [("d.txt", A)]}, f"d.txt (digest alone): {A} has no name", "--image"),
         (
             [],
             {"metadata": [metadata(A, f"{APP}:1", f"{WEB}:1")]},
@@ -92,32 +101,32 @@ def test_found(references: list[str], options: dict[str, Any], expected: list[st
         (
             [],
             {"metadata": [metadata(A, APP)], "name": APP, "digest": B},
-            f"--digest and --metadata disagree about the digest of {APP}",
+            f"--digest and --metadata (docker buildx build) disagree about the digest of {APP}",
             "one record",
         ),
         (
             [],
             {"files": [("one", f"{APP}@{A}"), ("two", f"{APP}@{A}\n{APP}@{B}")]},
-            "one and two disagree",
+            "one (references by digest) and two (references by digest) disagree",
             "one record",
         ),
         (
             [],
             {"metadata": [bake(a=metadata(A), b=metadata(B))], "name": APP},
-            f"--metadata: several digests, not all with a name, could be {APP}",
+            f"(docker buildx bake): several digests, not all with a name, could be {APP}",
             "registry/repository@",
         ),
         (
             [],
             {"metadata": [bake(a=metadata(A, APP), b=metadata(B))], "name": APP},
-            f"--metadata: several digests, not all with a name, could be {APP}",
+            f"(docker buildx bake): several digests, not all with a name, could be {APP}",
             "registry/repository@",
         ),
     ],
 )
 def test_refused(references: list[str], options: dict[str, Any], message: str, hint: str) -> None:
     with pytest.raises(BadInput) as caught:
-        find_images(references, **options)
+        found(references, **options)
     assert message in caught.value.message
     assert hint in caught.value.hint
 
@@ -128,10 +137,85 @@ PIECES = st.sampled_from([f"{APP}@{A}", f"{WEB}@{B}", f"{APP}@{B}", APP, A, "\n"
 @given(st.lists(PIECES, max_size=4).map("".join), st.sampled_from([None, APP, WEB]))
 def test_every_image_is_of_a_digest_and_a_name_that_were_given(text: str, name: str | None) -> None:
     try:
-        images = find_images([], name=name, files=[("f", text)])
+        every = found([], name=name, files=[("f", text)])
     except BadInput:
         return
-    for image in images:
+    for image in (one.image for one in every):
         assert str(image.digest) in text
         assert str(image.name) == name or f"{image}" in text
         assert ImageRef.parse(str(image)) == image
+
+
+DIGEST = Digest.parse(A)
+NAME, MIRROR = ImageName.parse(APP), ImageName.parse("docker.io/me/app")
+
+
+def test_every_image_says_where_its_digest_came_from() -> None:
+    images = found(
+        [f"{WEB}@{A}", f"{WEB}:1"],
+        name=APP,
+        digest=A,
+        metadata=[metadata(A, f"{APP}:1")],
+        resolve=lambda _: Digest.parse(C),
+    )
+    # One that two sources name is the first one's.
+    assert [(str(one.image), one.origin) for one in images] == [
+        (f"{WEB}@{A}", Origin("the reference given")),
+        (f"{WEB}@{C}", Origin("the registry", tag="1")),
+        (f"{APP}@{A}", Origin("--digest")),
+    ]
+
+
+def test_a_tag_is_resolved_once_and_a_digest_never() -> None:
+    asked: list[ImageTag] = []
+
+    def resolve(tag: ImageTag) -> Digest:
+        asked.append(tag)
+        return DIGEST
+
+    images = found([f"{APP}:v1", f"{WEB}:old@{B}", f"{WEB}@{C}"], resolve=resolve)
+    assert [str(one.image) for one in images] == [f"{APP}@{A}", f"{WEB}@{B}", f"{WEB}@{C}"]
+    assert asked == [ImageTag(NAME, "v1")]
+    with pytest.raises(BadInput, match="neither a tag nor a digest"):
+        found([APP], resolve=resolve)
+
+
+def test_a_tag_may_be_an_index_or_one_of_the_images_recorded_with_it() -> None:
+    listed = [("refs", f"{APP}@{A}\n{APP}@{B}\n")]
+    images = found([f"{APP}:1"], files=listed, resolve=lambda _: DIGEST)
+    assert [str(one.image) for one in images] == [f"{APP}@{A}", f"{APP}@{B}"]
+
+
+def test_what_the_running_build_pushes_to_names_a_digest_that_has_no_name() -> None:
+    [one] = found([], files=[("f", A)], default_names=[NAME, NAME])
+    assert str(one.image) == f"{APP}@{A}"
+    [one] = found([], files=[("f", A)], name=WEB, default_names=[NAME])
+    assert str(one.image) == f"{WEB}@{A}"
+    [one] = found([], metadata=[metadata(A, WEB)], default_names=[NAME])
+    assert str(one.image) == f"{WEB}@{A}"
+    with pytest.raises(BadInput, match=f"the build pushes several images: {APP}, {WEB}"):
+        found([], files=[("f", A)], default_names=[NAME, ImageName.parse(WEB)])
+    with pytest.raises(BadInput, match=f"several digests, not all with a name, could be {APP}"):
+        found([], metadata=[bake(a=metadata(A), b=metadata(B))], default_names=[NAME])
+
+
+def test_one_image_in_several_repositories_needs_a_choice() -> None:
+    """Each repository may hold other bytes, so that the digests can differ."""
+    other = Found(Digest.parse(B), (MIRROR,))
+    record = Record(Origin("i"), (Found(DIGEST, (NAME,)), other), one_of=True)
+    with pytest.raises(BadInput, match=f"several names: {APP}, {MIRROR}"):
+        find_images([], records=[record])
+    [one] = find_images([], name=str(MIRROR), records=[record])
+    assert one.image == MIRROR.at(other.digest)
+
+
+@pytest.mark.parametrize("expected", [None, 2])
+def test_as_many_images_as_asked_for(expected: int | None) -> None:
+    assert len(found([f"{APP}@{A}", f"{WEB}@{B}", f"{APP}:1@{A}"], expected=expected)) == 2
+
+
+def test_a_message_lists_a_few_of_many() -> None:
+    with pytest.raises(BadInput) as caught:
+        found([f"{APP}-{number}@{A}" for number in range(300)], expected=1)
+    assert "300 images were found where 1 was asked for" in caught.value.message
+    assert caught.value.message.endswith("and 292 more")

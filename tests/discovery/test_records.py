@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from step.discovery.records import Found, Record, parse_record
-from step.errors import BadInput
+from step.discovery.formats import Format, UnknownFormat
+from step.discovery.record import Found, Origin, Record
+from step.discovery.records import parse_record
+from step.errors import BadInput, Refused
 from step.model.image import Digest, ImageName
 
 A, B, C = ("sha256:" + digit * 64 for digit in "abc")
@@ -69,7 +71,9 @@ def test_buildx_metadata(
     document: dict[str, Any], expected: list[Found], indent: int | None
 ) -> None:
     text = json.dumps(document, indent=indent)
-    assert parse_record(text, "m.json") == Record("m.json", tuple(expected))
+    kind = "bake" if "web" in document else "build"
+    origin = Origin(f"m.json (docker buildx {kind})")
+    assert parse_record(text, "m.json") == Record(origin, tuple(expected))
     assert parse_record(f"\n{text}\n", "m.json").found == tuple(expected)
 
 
@@ -84,10 +88,16 @@ def test_buildx_metadata(
         (f"{APP}@{A}\r\n{MIRROR}@{A}\r\n", [found(A, APP), found(A, MIRROR)]),
         (f"{APP}@{A}\n{APP}@{B}\n", [found(A, APP), found(B, APP)]),
         (f"[::1]:5000/app@{A}\n", [found(A, ImageName("[::1]:5000", "app"))]),
+        (f"{APP}@{A}\n\n", [found(A, APP)]),
+        (f"{A[7:]}  {APP}:1\n{B[7:]}  {APP}:2\n", [found(A, APP), found(B, APP)]),
+        (f"{A[7:]} *{APP}\n", [found(A, APP)]),
     ],
 )
 def test_plain_files(text: str, expected: list[Found]) -> None:
-    assert parse_record(text, "digest.txt") == Record("digest.txt", tuple(expected))
+    record = parse_record(text, "digest.txt")
+    assert record.found == tuple(expected)
+    kind = Format.CHECKSUMS if A not in text else Format.REFERENCES
+    assert record.origin == Origin((kind if "/" in text else Format.DIGEST).called("digest.txt"))
 
 
 NOT_PUSHED = "push: true"
@@ -104,10 +114,14 @@ NOT_PUSHED = "push: true"
         ({"buildx.build.ref": "x"}, "nothing was pushed", NOT_PUSHED),
         ({"buildx.build.warnings": []}, "nothing was pushed", NOT_PUSHED),
         (build(descriptor={"digest": C}), "has another digest", "contradicts itself"),
-        (build(descriptor="eyJ9"), "containerimage.descriptor is not an object", "Known are"),
-        (build(digest=1), "containerimage.digest is not text", "Known are"),
-        (build(config=[A]), "containerimage.config.digest is not text", "Known are"),
-        (build(name=[str(APP)]), "image.name is not text", "Known are"),
+        (
+            build(descriptor="eyJ9"),
+            "containerimage.descriptor is not an object",
+            "as it was written",
+        ),
+        (build(digest=1), "containerimage.digest is not text", "as it was written"),
+        (build(config=[A]), "containerimage.config.digest is not text", "as it was written"),
+        (build(name=[str(APP)]), "image.name is not text", "as it was written"),
         (build(name="app:1"), "does not name a registry", "registry host"),
         (build(digest=A[:19], descriptor=None), "it has 12 hexadecimal digits", "by digest"),
         ({"web": build(config=A)}, "target 'web': ", NOT_PUSHED),
@@ -127,10 +141,16 @@ NOT_PUSHED = "push: true"
         (A[:19], "it has 12 hexadecimal digits", "by digest"),
         ("sha256:" + "A" * 64, "must be lower-case", "by digest"),
         ("sha512:" + "a" * 128, "is not a sha256 digest", "sha256"),
-        (f"{A}\n\n", "line 1: ", "--image"),
         (f" {A}", "is not a sha256 digest", "sha256"),
-        (f"{A}\n{B}\n", "is a digest without a name", "--image"),
-        (f"{APP}:1\n", "by tag, not by digest", "by digest"),
+        (f"{A}\n{B}\n", "2 lines where one digest is expected", "registry/repository@sha256:"),
+        (f"{APP}:1\n", "nor a reference by one", "registry/repository@sha256:"),
+        (f"{A[7:]}  {APP}\nx\n", "line 2: 'x' is not a hash and an image", "Known are"),
+        (
+            f"{A[7:]}  app.tar.gz\n",
+            "line 1: 'app.tar.gz' does not name a registry",
+            "registry host",
+        ),
+        (f"{'A' * 64}  {APP}\n", "line 1: 'AAA", "registry/repository@sha256:"),
         (f"{APP}@{A}\n\n{APP}@{B}\n", "line 2: the image reference is empty", "sha256:"),
         (f"{APP}@{A}\n{APP}@{B[:-1]}\n", "line 2: ", "by digest"),
         (f"app@{A}\n", "does not name a registry", "registry host"),
@@ -146,21 +166,75 @@ def test_traps(text: object, message: str, hint: str) -> None:
     assert hint in caught.value.hint
 
 
+# Keys that the readers look for, so that what is made at random comes near to records.
+KEYS = [
+    *build(),
+    *("web", "buildx.build.warnings", "image", "imageId", "imageDigest", "imagePushed", "tags"),
+    *("builds", "imageName", "tag", "Id", "RepoDigests", "Image", "Digest", "RepoTags", "Layers"),
+    *("Name", "name", "digest", "type", "extra", "status", "projectId", "results", "images"),
+]
+TEXTS = [A, B[7:], A.upper(), f"{APP}@{A}", f"me/app@{B}", str(APP), "app:1", "Docker Image"]
+LEAVES = st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from([*TEXTS, ""])
 RECORDISH = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from([A, B, A.upper()]),
-    lambda inner: st.dictionaries(
-        st.sampled_from([*build(), "web", "buildx.build.warnings"]) | st.text(), inner
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6)
+        | st.dictionaries(st.text(), inner, max_size=2)
     ),
-    max_leaves=12,
+    max_leaves=15,
 )
+LINES = st.lists(
+    st.sampled_from([*TEXTS, A, B, f"{A[7:]}  {APP}", "", "[image]", f'digest = "{A}"']) | st.text()
+).map("\n".join)
 
 
-@given(st.text() | RECORDISH.map(lambda tree: json.dumps(tree, ensure_ascii=False)))
-def test_any_text_is_digests_that_it_holds_or_bad_input(text: str) -> None:
+@given(
+    st.text()
+    | LINES
+    | st.binary().map(lambda data: data.decode(errors="replace"))
+    | st.builds(json.dumps, RECORDISH, ensure_ascii=st.booleans())
+)
+def test_any_text_is_digests_that_it_holds_or_a_clear_error(text: str) -> None:
     try:
         record = parse_record(text, "r")
-    except BadInput:
+    except (BadInput, Refused):
         return
     assert record.found
-    assert all(str(one.digest) in text for one in record.found)
-    assert all(str(name) in text for one in record.found for name in one.names)
+    assert record.source.startswith("r (")
+    assert all(one.digest.hex in text for one in record.found)
+
+
+def test_a_digest_that_no_reader_of_the_file_can_see_is_refused() -> None:
+    text = json.dumps({"containerimage.digest": A}).replace("a" * 64, "\\u0061" * 64)
+    assert json.loads(text)["containerimage.digest"] == A
+    with pytest.raises(BadInput, match="is written with escapes"):
+        parse_record(text, "r")
+
+
+@pytest.mark.parametrize("text", ["", build(config=A), build(digest=""), A[:19], "[]"])
+def test_a_record_that_is_wrong_is_not_taken_for_no_record(text: object) -> None:
+    """The workspace is searched for records, and passes over what is none."""
+    with pytest.raises(BadInput) as caught:
+        parse_record(text if isinstance(text, str) else json.dumps(text), "r")
+    assert not isinstance(caught.value, UnknownFormat)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "[1]",
+        "hello\n",
+        "{",
+        "[a]\nb = 1",
+        "[a]\nb",
+        "\x7fELF\0",
+        '[{"name": "app", "type": "Binary"}]',
+    ],
+)
+def test_what_is_no_record_is_told_from_a_record_that_is_wrong(text: str) -> None:
+    with pytest.raises(UnknownFormat) as caught:
+        parse_record(text, "r")
+    assert caught.value.message.startswith("r: ")
+    assert "Known are" in caught.value.hint

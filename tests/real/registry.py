@@ -55,8 +55,11 @@ class Registry:
 
 
 @contextmanager
-def serve(program: str, folder: Path) -> Iterator[Registry]:
-    """Run `docker-registry` on a free port, its storage in the folder."""
+def serve(program: str, folder: Path, users: str = "") -> Iterator[Registry]:
+    """Run `docker-registry` on a free port, its storage in the folder.
+
+    With `users`, the lines of a password file, it wants a name and a password.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -65,7 +68,9 @@ def serve(program: str, folder: Path) -> Iterator[Registry]:
         "version: 0.1\n"
         f"storage: {{filesystem: {{rootdirectory: {folder / 'storage'}}}}}\n"
         f"http: {{addr: '127.0.0.1:{port}'}}\n"
+        + (f"auth: {{htpasswd: {{realm: tests, path: {folder / 'users'}}}}}\n" if users else "")
     )
+    (folder / "users").write_text(users)
     said = folder / "registry.txt"
     with said.open("w") as output:
         process = subprocess.Popen([program, "serve", config], stdout=output, stderr=output)
@@ -124,6 +129,8 @@ class Builder:
     program: str
     folder: Path
     registry: Registry
+    login: str = ""
+    """`name:password`, where the registry wants them."""
 
     def push_image(self, repository: str, tag: str, content: str) -> Pushed:
         """Build an image that holds one file, and push it."""
@@ -157,7 +164,8 @@ class Builder:
         return Pushed(f"{self.registry.address}/{repository}", tag, self.folder / f"{tag}.digest")
 
     def _options(self, pushed: Pushed) -> tuple[str, ...]:
-        return "--tls-verify=false", "--digestfile", str(pushed.digest_file)
+        login = ("--creds", self.login) if self.login else ()
+        return "--tls-verify=false", "--digestfile", str(pushed.digest_file), *login
 
     def _run(self, *arguments: str) -> None:
         root, run = str(self.folder / "root"), str(self.folder / "run")

@@ -1,0 +1,320 @@
+"""HTTP with a server that is not trusted: bounded in bytes, time and hops, its word never law."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urljoin, urlsplit
+
+from step import __version__
+from step.clock import Clock, show_duration
+from step.errors import BadInput, Unavailable
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest, Response, Session
+
+# One request, its redirects and its repetitions, from asking to the last byte.
+PATIENCE = timedelta(seconds=60)
+_CONNECT_SECONDS = 10.0
+_READ_SECONDS = 30.0
+_CHUNK = 1 << 16
+HOPS = 3
+
+# What go-containerregistry, and so crane and ko, repeats, and how often
+# (https://github.com/google/go-containerregistry/blob/main/pkg/v1/remote/options.go).
+_TRIES = 3
+_REPEATED = frozenset({408, 429, 500, 502, 503, 504})
+_FIRST_PAUSE = timedelta(seconds=1)
+_LONGEST_PAUSE = timedelta(seconds=20)
+
+_PORTS = {"http": 80, "https": 443}
+
+# 303 is for the answer to a form, and 300 leaves the choice to a person (RFC 9110, 15.4).
+REDIRECTS = frozenset({301, 302, 307, 308})
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an URL points: what has to be the same for credentials to go there again."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, url: str) -> Address:
+        """Raises BadInput for what is not an http or https address, or names a user."""
+        try:
+            parts = urlsplit(url)
+            host, port = (parts.hostname or "").rstrip("."), parts.port
+        except ValueError:
+            host, port = "", None
+        if not host or parts.scheme not in _PORTS or "@" in parts.netloc:
+            raise BadInput(f"{url[:100]!r} is not an address that can be asked")
+        return cls(parts.scheme, host.lower(), port or _PORTS[parts.scheme])
+
+    @property
+    def loopback(self) -> bool:
+        """Whether it is this machine, by its name alone: localhost (RFC 6761), 127/8, ::1."""
+        if self.host == "localhost" or self.host.endswith(".localhost"):
+            return True
+        address = _ip(self.host)
+        return address is not None and address.is_loopback
+
+    @property
+    def private(self) -> bool:
+        """Whether it is an address that the internet does not have, a metadata server's included.
+
+        Only its spelling is looked at; a host name may still lead to such an address.
+        """
+        if self.loopback:
+            return True
+        address = _ip(self.host)
+        # The resolver also reads 127.1 and 0x7f000001; nobody writes them in good faith.
+        odd = address is None and re.search(r"(?:\A|\.)(?:0x[0-9a-f]*|[0-9]+)\Z", self.host)
+        return bool(odd) or (address is not None and not address.is_global)
+
+    def may_name(self, other: Address) -> bool:
+        """Whether a server here may send us there: never off TLS, nor into a private network."""
+        if other.scheme == "http":
+            return self.scheme == "http" and other.loopback
+        return self.private or not other.private
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        usual = self.port == _PORTS[self.scheme]
+        return f"{self.scheme}://{host}" + (f":{self.port}" * (not usual))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back; `body` is read for status 200 only, and `address` is who answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    address: Address
+
+
+class Failing(Unavailable):
+    """The server answers, and every time that it cannot; `status` is how it says so."""
+
+    def __init__(self, address: Address, answer: Answer) -> None:
+        wanted = _retry_after(answer.headers)
+        asked = f"; it asks for a pause of {show_duration(wanted)}" if wanted else ""
+        super().__init__(
+            f"{address} did not answer: status {answer.status}{asked}",
+            "Nothing was refused; running again is safe.",
+        )
+        self.status = answer.status
+
+
+class _Interrupted(Exception):
+    """The connection failed in passing; the message is for people."""
+
+
+class Fetcher:
+    """Sends requests; proxies and TLS certificates are the environment's, as requests has them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def fetch(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        authorization: str | None = None,
+        form: Mapping[str, str] | None = None,
+        method: Literal["GET", "HEAD"] = "GET",
+        limit: int,
+        hops: int = HOPS,
+    ) -> Answer:
+        """Ask, follow redirects, and repeat what fails in passing; a form is posted.
+
+        Without `hops`, a redirect is an answer like any other.
+        `limit` is in bytes. `authorization` goes to the address of `url` alone, never along with a
+        redirect to another one. Raises Unavailable when there is no answer within PATIENCE, when
+        it is too large, and when it leads where it must not.
+        """
+        until = self._clock.elapsed() + PATIENCE
+        first = here = Address.of(url)
+        for _ in range(hops + 1):
+            sent = {**headers, "Accept-Encoding": "identity"}
+            if authorization is not None and here == first:
+                sent["Authorization"] = authorization
+            else:
+                authorization = None
+            answer = self._repeat(method, url, sent, form, limit, until)
+            if answer.status not in REDIRECTS or not hops:
+                return answer
+            url, here = _led(url, answer)
+        raise Unavailable(
+            f"{first} redirected more than {hops} times", "Is it the registry itself?"
+        )
+
+    def _repeat(
+        self,
+        method: Literal["GET", "HEAD"],
+        url: str,
+        headers: Mapping[str, str],
+        form: Mapping[str, str] | None,
+        limit: int,
+        until: timedelta,
+    ) -> Answer:
+        address = Address.of(url)
+        pause, tries = _FIRST_PAUSE, _TRIES
+        while True:
+            tries, wanted = tries - 1, None
+            try:
+                answer = self._once(method, url, headers, form, limit, until)
+            except _Interrupted as error:
+                failure: Unavailable = Unavailable(
+                    f"{address} did not answer: {error}",
+                    "Nothing was refused; running again is safe.",
+                )
+            else:
+                if answer.status not in _REPEATED:
+                    return answer
+                failure, wanted = Failing(address, answer), _retry_after(answer.headers)
+            wait = wanted or pause
+            late = wait > _LONGEST_PAUSE or self._clock.elapsed() + wait > until
+            if late or not tries:
+                raise failure
+            self._clock.sleep(wait)
+            pause *= 2
+
+    def _once(
+        self,
+        method: Literal["GET", "HEAD"],
+        url: str,
+        headers: Mapping[str, str],
+        form: Mapping[str, str] | None,
+        limit: int,
+        until: timedelta,
+    ) -> Answer:
+        from requests import exceptions
+        from urllib3.exceptions import HTTPError
+
+        address = Address.of(url)
+        left = max((until - self._clock.elapsed()).total_seconds(), 0.1)
+        try:
+            response = self._session.request(
+                "POST" if form is not None else method,
+                url,
+                headers=dict(headers),
+                data=form,
+                timeout=(min(_CONNECT_SECONDS, left), min(_READ_SECONDS, left)),
+                allow_redirects=False,
+                stream=True,
+                # Only loopback is spoken to without TLS, and no proxy is between us and it.
+                proxies={"http": ""},
+            )
+            try:
+                body = self._read(response, address, limit, until)
+            finally:
+                response.close()
+        except exceptions.SSLError as error:
+            raise Unavailable(
+                f"{address}: TLS failed: {_reason(error)}",
+                "If its certificate is signed by an authority of your own, name that authority's "
+                "file in REQUESTS_CA_BUNDLE.",
+            ) from None
+        except (exceptions.ConnectionError, exceptions.Timeout, HTTPError) as error:
+            raise _Interrupted(_reason(error)) from None
+        except exceptions.RequestException as error:
+            raise Unavailable(f"{address} cannot be asked: {type(error).__name__}") from None
+        return Answer(response.status_code, response.headers, body, address)
+
+    def _read(self, response: Response, address: Address, limit: int, until: timedelta) -> bytes:
+        """The body as it was sent; no more than `limit` is ever kept, and little more read."""
+        if response.status_code != 200 or response.request.method == "HEAD":
+            return b""
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise Unavailable(f"{address} compresses its answer, though asked not to")
+        stated = response.headers.get("Content-Length", "")
+        large = bool(re.fullmatch(r"[0-9]{1,18}", stated)) and int(stated) > limit
+        body = bytearray()
+        # One read of the socket at a time: the deadline is looked at even if bytes drip in. That a
+        # body is as long as was stated, urllib3 sees to.
+        while not large and (chunk := response.raw.read1(_CHUNK, decode_content=False)):
+            body += chunk
+            large = len(body) > limit
+            if self._clock.elapsed() > until:
+                raise Unavailable(
+                    f"{address} took longer than {show_duration(PATIENCE)} to answer",
+                    "Nothing was refused; running again is safe.",
+                )
+        if large:
+            raise Unavailable(
+                f"{address} answered with more than {limit} bytes, the limit for this",
+                "A manifest and a token are small; is the host right?",
+            )
+        return bytes(body)
+
+    @cached_property
+    def _session(self) -> Session:
+        from http.cookiejar import DefaultCookiePolicy
+
+        from requests import Session
+
+        class Plain(Session):
+            def get_redirect_target(self, resp: Response) -> None:
+                """Nowhere: even without following it, requests would read all of its body."""
+
+        session = Plain()
+        session.headers["User-Agent"] = f"binauthz-attest/{__version__}"
+        # Without this, requests sends what a netrc file has for the host.
+        session.auth = _as_it_is
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        return session
+
+
+def _as_it_is(request: PreparedRequest) -> PreparedRequest:
+    return request
+
+
+def _led(url: str, answer: Answer) -> tuple[str, Address]:
+    """Where a redirect leads, if it may be followed."""
+    try:
+        url = urljoin(url, answer.headers.get("Location", ""))
+        there = Address.of(url)
+    except (ValueError, BadInput):
+        raise Unavailable(f"{answer.address} redirected to nowhere") from None
+    if not answer.address.may_name(there):
+        raise Unavailable(
+            f"{answer.address} redirected to {there}, which is not followed",
+            "A redirect must not leave TLS, nor lead from the internet into a private network.",
+        )
+    return url, there
+
+
+def _retry_after(headers: Mapping[str, str]) -> timedelta | None:
+    """What Retry-After asks for in seconds; a date, its other form, is left to our own pauses."""
+    text = headers.get("Retry-After", "")
+    return timedelta(seconds=int(text)) if re.fullmatch(r"[0-9]{1,6}", text) else None
+
+
+def _reason(error: Exception) -> str:
+    """The innermost cause, which says it best, on one line."""
+    cause: BaseException = error
+    while (inner := getattr(cause, "reason", None) or cause.__cause__ or cause.__context__) and (
+        isinstance(inner, BaseException)
+    ):
+        cause = inner
+    if isinstance(cause, TimeoutError) or "timed out" in str(cause):
+        return "no answer in time"
+    text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+    return " ".join(str(text).split())[:200]
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None

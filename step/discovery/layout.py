@@ -1,0 +1,152 @@
+"""An OCI image layout: a folder that holds images, as buildah, skopeo and docker buildx write it.
+
+https://github.com/opencontainers/image-spec/blob/main/image-layout.md
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from step.discovery.formats import (
+    MALFORMED,
+    READABLE,
+    Format,
+    Reading,
+    UnknownFormat,
+    load_json,
+    text_of,
+)
+from step.discovery.record import Found, Record
+from step.errors import BadInput
+from step.model.image import Digest, ImageName
+
+MARKER = "oci-layout"
+INDEX = "index.json"
+
+# Registries take manifests of 4 MiB at most:
+# https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-manifests
+_LIMIT = 4 * 1024 * 1024
+# https://github.com/opencontainers/image-spec/blob/main/media-types.md, and Docker's own:
+# https://github.com/distribution/distribution/blob/main/docs/content/spec/manifest-v2-2.md
+_MANIFESTS = frozenset(
+    {
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+    }
+)
+# The full name, which containerd and buildkit write, before the name that may be a tag alone:
+# https://github.com/containerd/containerd/blob/main/core/images/annotations.go and
+# https://github.com/opencontainers/image-spec/blob/main/annotations.md
+_NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
+# https://github.com/moby/buildkit/blob/master/docs/attestations/attestation-storage.md
+_ATTESTATION = ("vnd.docker.reference.type", "attestation-manifest")
+
+
+def read_layout(folder: Path, source: str) -> Record:
+    """Read what the layout's `index.json` lists: every manifest and index, each once.
+
+    What an annotation names in full has that name; a tag alone is none. A listed manifest that the
+    layout holds is hashed. Entries with an `artifactType` and attestations are no images, and
+    passed over. Raises UnknownFormat, a BadInput, when the folder is no layout; BadInput when it
+    is one and cannot be used.
+    """
+    try:
+        return Reading(Format.LAYOUT, _found(folder)).record(source)
+    except UnknownFormat as error:
+        raise UnknownFormat(f"{source}: {error.message}") from None
+    except BadInput as error:
+        raise BadInput(f"{source}: {error.message}", error.hint) from None
+
+
+def _found(folder: Path) -> tuple[Found, ...]:
+    _require_layout(folder)
+    text = _bytes(folder / INDEX).decode("utf-8", errors="replace")
+    match _object(text, INDEX).get("manifests"):
+        case list() as entries if all(isinstance(entry, dict) for entry in entries):
+            images = [entry for entry in entries if _is_image(entry)]
+        case _:
+            raise BadInput(f"{INDEX} lists no manifests", MALFORMED)
+    if not images:
+        raise BadInput(f"{INDEX} lists no image", "Was the image written to this folder?")
+    names: dict[Digest, list[ImageName]] = {}
+    for entry in images:
+        digest = _digest(entry, text)
+        _require_intact(folder, digest)
+        names.setdefault(digest, []).extend(_names(entry))
+    return tuple(Found(digest, tuple(dict.fromkeys(of))) for digest, of in names.items())
+
+
+def _require_layout(folder: Path) -> None:
+    if not (folder / MARKER).is_file() or not (folder / INDEX).is_file():
+        raise UnknownFormat(f"the folder is no OCI layout: {MARKER} and {INDEX} are not in it")
+    marker = _object(_bytes(folder / MARKER).decode("utf-8", errors="replace"), MARKER)
+    if text_of(marker, "imageLayoutVersion") != "1.0.0":
+        raise BadInput(f"{MARKER} does not say imageLayoutVersion 1.0.0", MALFORMED)
+
+
+def _is_image(entry: dict[str, Any]) -> bool:
+    key, value = _ATTESTATION
+    return "artifactType" not in entry and _annotations(entry).get(key) != value
+
+
+def _digest(entry: dict[str, Any], text: str) -> Digest:
+    digest = Digest.parse(text_of(entry, "digest"))
+    if digest.hex not in text:
+        raise BadInput(f"the digest {digest} is written with escapes", MALFORMED)
+    kind = text_of(entry, "mediaType")
+    if kind not in _MANIFESTS:
+        raise BadInput(
+            f"{digest} is listed as {kind[:120]!r}, not as a manifest or an index", MALFORMED
+        )
+    return digest
+
+
+def _names(entry: dict[str, Any]) -> list[ImageName]:
+    for key in _NAMES:
+        name = _annotations(entry).get(key)
+        # A tag alone is no name; buildah and skopeo write it.
+        if isinstance(name, str) and "/" in name:
+            with suppress(BadInput):
+                return [ImageName.parse(name)]
+    return []
+
+
+def _annotations(entry: dict[str, Any]) -> dict[str, Any]:
+    annotations = entry.get("annotations")
+    return annotations if isinstance(annotations, dict) else {}
+
+
+def _require_intact(folder: Path, digest: Digest) -> None:
+    """A layout may leave blobs out; one that is there has to have the digest that it is kept by."""
+    blob = folder / "blobs" / "sha256" / digest.hex
+    if blob.is_file() and hashlib.sha256(_bytes(blob)).hexdigest() != digest.hex:
+        raise BadInput(
+            f"the manifest kept as {digest} has another digest",
+            "The layout was changed after it was written, or is damaged; build it anew.",
+        )
+
+
+def _object(text: str, name: str) -> dict[str, Any]:
+    try:
+        document = load_json(text)
+    except ValueError:
+        raise BadInput(f"{name} is not whole JSON", MALFORMED) from None
+    if not isinstance(document, dict):
+        raise BadInput(f"{name} is not an object", MALFORMED)
+    return document
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LIMIT + 1)
+    except OSError as error:
+        raise BadInput(f"{path.name} cannot be read: {error.strerror}", READABLE) from None
+    if len(data) > _LIMIT:
+        raise BadInput(f"{path.name} is over 4 MiB", "Is this the right folder?")
+    return data

@@ -1,0 +1,298 @@
+"""Registries, as the OCI distribution specification has them: tags, manifests and indexes."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+from step.clock import Clock
+from step.discovery.challenge import Basic, Bearer, choose
+from step.discovery.credentials import (
+    HUB,
+    IdentityToken,
+    Keychain,
+    Login,
+    RegistryToken,
+    is_google,
+)
+from step.discovery.fetch import HOPS, REDIRECTS, Address, Answer, Failing, Fetcher
+from step.discovery.manifests import (
+    ACCEPTED,
+    Manifest,
+    Platforms,
+    digest_of,
+    read_object,
+)
+from step.errors import BadInput, NotAllowed, NotFound, Refused, Unavailable
+from step.model.image import Digest, ImageName, ImageRef, ImageTag
+
+__all__ = ["Manifest", "Platforms", "Registry"]
+
+# Docker Hub's name is not its address, and its official images have a namespace that is left out
+# (https://github.com/distribution/reference/blob/main/normalize.go).
+_HUB_HOST = "registry-1.docker.io"
+_HUB_NAMESPACE = "library"
+
+# The reference registry takes no larger one
+# (https://github.com/distribution/distribution/blob/main/registry/handlers/manifests.go).
+_MANIFEST_LIMIT = 4 << 20
+# Ample (https://github.com/containers/image/blob/main/internal/iolimits/iolimits.go).
+_TOKEN_LIMIT = 1 << 20
+_CLIENT = "binauthz-attest"
+_DIGEST_HEADER = "Docker-Content-Digest"
+
+
+class Registry:
+    """Reads from registries, over TLS except on loopback; nothing that they say goes unchecked.
+
+    What was fetched by digest, and the tokens that registries gave, are kept for the run.
+    """
+
+    def __init__(self, keychain: Keychain, clock: Clock) -> None:
+        self._keychain = keychain
+        self._fetcher = Fetcher(clock)
+        self._authorizations: dict[ImageName, str] = {}
+        self._manifests: dict[ImageRef, Manifest] = {}
+
+    def resolve(self, tag: ImageTag) -> Digest:
+        """The digest that a tag has now: of the bytes themselves, not of what a header claims.
+
+        Raises NotFound without such a tag, NotAllowed, Unavailable when the registry cannot be
+        asked or contradicts itself, and Refused when the tag is no image.
+        """
+        answer = self._ask(tag.name, f"manifests/{tag.tag}")
+        if answer.status == 404:
+            raise NotFound(f"{tag} does not exist", "Check the name, and that it was pushed.")
+        return self._read(answer, tag.name, str(tag)).digest
+
+    def manifest(self, image: ImageRef) -> Manifest:
+        """The manifest or index that a digest names, its bytes hashed and compared.
+
+        Raises NotFound when it is not there, NotAllowed, Unavailable when the registry cannot be
+        asked or sends other bytes, and Refused when it is a config, a layer or anything else.
+        """
+        known = self._manifests.get(image)
+        if known is not None:
+            return known
+        try:
+            answer = self._ask(image.name, f"manifests/{image.digest}")
+        except Failing as error:
+            # How the reference registry answers when it has a config or a layer of that digest.
+            if error.status == 500 and self._has_other(image):
+                raise _no_manifest(image) from None
+            raise
+        if answer.status == 404:
+            raise self._missing(image)
+        found = self._read(answer, image.name, str(image), image.digest)
+        self._manifests[image] = found
+        return found
+
+    def expand(self, image: ImageRef, platforms: Platforms) -> tuple[ImageRef, ...]:
+        """The image, and of an index the images of the platforms, in the index's order.
+
+        A single image is itself for `all`, and for `index` nothing is asked. Raises NotFound when
+        a platform is not there, Refused for an index in the index, and what `manifest` raises.
+        """
+        if platforms == Platforms():
+            return (image,)
+        digests = self.manifest(image).select(platforms, str(image))
+        return tuple(dict.fromkeys([image, *(image.name.at(digest) for digest in digests)]))
+
+    def _read(
+        self, answer: Answer, name: ImageName, source: str, wanted: Digest | None = None
+    ) -> Manifest:
+        if answer.status != 200:
+            raise Unavailable(f"{source}: the registry answered with status {answer.status}")
+        actual, claimed = digest_of(answer.body), answer.headers.get(_DIGEST_HEADER)
+        if claimed not in (None, str(actual)) or wanted not in (None, actual):
+            other = repr(claimed[:100]) if claimed and wanted in (None, actual) else str(wanted)
+            raise Unavailable(
+                f"{source}: the registry sent {actual} and says that it is {other}",
+                f"Do not trust {name.registry} or what is in between, a proxy for example.",
+            )
+        return Manifest.parse(answer.body, answer.headers.get("Content-Type", ""), source)
+
+    def _missing(self, image: ImageRef) -> NotFound | Refused:
+        """Why there is no manifest: a config and a layer are in the registry too, as blobs."""
+        try:
+            blob = self._ask(image.name, f"blobs/{image.digest}", "HEAD")
+        except (NotAllowed, Unavailable):
+            blob = None
+        # Content may be elsewhere; that it is offered is enough.
+        if blob is not None and (blob.status == 200 or blob.status in REDIRECTS):
+            return _no_manifest(image)
+        return NotFound(
+            f"{image} does not exist",
+            "Was the image pushed, and to this repository? A build without a push has no digest.",
+        )
+
+    def _has_other(self, image: ImageRef) -> bool:
+        """Whether the registry shows that the digest is of something else than a manifest."""
+        try:
+            blob = self._ask(image.name, f"blobs/{image.digest}")
+            if blob.status != 200 or digest_of(blob.body) != image.digest:
+                return False
+            if read_object(blob.body) is not None:
+                Manifest.parse(blob.body, "", str(image))
+                return False
+        except (NotAllowed, Unavailable):
+            return False
+        except Refused:
+            pass
+        return True
+
+    def _ask(self, name: ImageName, path: str, method: Literal["GET", "HEAD"] = "GET") -> Answer:
+        """Ask for something of a repository; the answer's status is 200, 404, or not expected."""
+        base, repository = _endpoint(name)
+        url = f"{base}/v2/{repository}/{path}"
+
+        def fetch(authorization: str | None) -> Answer:
+            return self._fetcher.fetch(
+                url,
+                headers={"Accept": ACCEPTED if path.startswith("manifests/") else "*/*"},
+                authorization=authorization,
+                method=method,
+                limit=_MANIFEST_LIMIT,
+                hops=HOPS if method == "GET" else 0,
+            )
+
+        answer = fetch(self._authorizations.get(name))
+        if answer.status == 401:
+            # A token may also have run out since.
+            if answer.address != base:
+                raise NotAllowed(
+                    f"{name.registry} redirected to {answer.address}, which wants credentials",
+                    "They are given to the registry alone; name the registry that has the image.",
+                )
+            wanted = choose(answer.headers.get("WWW-Authenticate", ""))
+            self._authorizations[name] = self._authorize(name, base, repository, wanted)
+            answer = fetch(self._authorizations[name])
+        if answer.status in (401, 403):
+            raise _denied(name)
+        return answer
+
+    def _authorize(
+        self, name: ImageName, base: Address, repository: str, wanted: Bearer | Basic | None
+    ) -> str:
+        """The value of the Authorization header that answers a challenge."""
+        credential = self._keychain.find(name.registry)
+        match wanted, credential:
+            case Bearer(), RegistryToken(token):
+                return f"Bearer {_token(token, name)}"
+            case Bearer(), Login() | IdentityToken() | None:
+                scope = wanted.scope or f"repository:{repository}:pull"
+                return self._exchange(name, base, wanted, scope, credential)
+            case Basic(), Login():
+                return credential.basic
+            case Basic(), None:
+                raise _denied(name)
+            case Basic(), _:
+                raise NotAllowed(
+                    f"{name.registry} wants a name and a password, and there is only a token",
+                    f"docker login {name.registry} with a password.",
+                )
+            case _:
+                raise NotAllowed(f"{name.registry} refuses, and does not say what it wants")
+
+    def _exchange(
+        self,
+        name: ImageName,
+        base: Address,
+        wanted: Bearer,
+        scope: str,
+        credential: Login | IdentityToken | None,
+    ) -> str:
+        """Ask the token server that the registry names.
+
+        Its address comes from the registry and gets the credentials, so it must be over TLS, and
+        not in a private network when the registry is not.
+        https://distribution.github.io/distribution/spec/auth/oauth/
+        """
+        try:
+            realm = Address.of(wanted.realm)
+        except BadInput:
+            realm = None
+        if realm is None or not base.may_name(realm):
+            raise Unavailable(
+                f"{name.registry} names a token server that is not asked: {wanted.realm[:100]!r}",
+                "It must be over https, and not in a private network for a public registry.",
+            )
+        fields = {"service": wanted.service, "scope": scope}
+        query = {key: value for key, value in fields.items() if value}
+        answer = self._token_answer(wanted.realm, query, credential)
+        if answer.status in (400, 401, 403):
+            raise _denied(name)
+        if answer.status != 200:
+            raise Unavailable(f"{realm} answered with status {answer.status} instead of a token")
+        document = read_object(answer.body) or {}
+        found = document.get("token") or document.get("access_token")
+        return f"Bearer {_token(found, name)}"
+
+    def _token_answer(
+        self, realm: str, query: dict[str, str], credential: Login | IdentityToken | None
+    ) -> Answer:
+        if isinstance(credential, IdentityToken):
+            form = {
+                "grant_type": "refresh_token",
+                "refresh_token": credential.token,
+                "client_id": _CLIENT,
+                **query,
+            }
+            return self._fetcher.fetch(realm, headers={}, form=form, limit=_TOKEN_LIMIT, hops=0)
+        return self._fetcher.fetch(
+            _with_query(realm, query),
+            headers={},
+            authorization=credential.basic if credential else None,
+            limit=_TOKEN_LIMIT,
+            hops=0,
+        )
+
+
+def _endpoint(name: ImageName) -> tuple[Address, str]:
+    """The address of the name's registry, and the repository as it is called there.
+
+    Only loopback is spoken to without TLS. Docker's tools do so for private networks as well; but
+    there, whoever is in between would learn the credentials and choose the digest of a tag.
+    """
+    registry = name.registry.lower()
+    if registry in HUB:
+        official = "/" not in name.repository
+        repository = f"{_HUB_NAMESPACE}/{name.repository}" if official else name.repository
+        return Address.of(f"https://{_HUB_HOST}"), repository
+    plain = Address.of(f"http://{registry}")
+    return plain if plain.loopback else Address.of(f"https://{registry}"), name.repository
+
+
+def _with_query(url: str, query: dict[str, str]) -> str:
+    parts = urlsplit(url)
+    joined = "&".join(filter(None, (parts.query, urlencode(query))))
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, joined, ""))
+
+
+def _token(value: object, name: ImageName) -> str:
+    """A token that can be a header's value."""
+    if not isinstance(value, str) or not re.fullmatch(r"[!-~]+", value):
+        raise Unavailable(f"no token could be had for {name}: there is none that can be sent")
+    return value
+
+
+def _no_manifest(image: ImageRef) -> Refused:
+    return Refused(
+        f"{image} is no manifest but an image's config or layer",
+        "The digest to attest is the one that the push reported, not an image id.",
+    )
+
+
+def _denied(name: ImageName) -> NotAllowed:
+    if is_google(name.registry):
+        hint = (
+            "Grant roles/artifactregistry.reader on the repository to the account that runs this "
+            "step; without an account or a docker login, Google is asked anonymously."
+        )
+    else:
+        hint = (
+            f"docker login {name.registry} with an account that may pull it; a registry may say "
+            "this of a repository that does not exist, too."
+        )
+    return NotAllowed(f"{name.registry} does not let {name.repository} be read", hint)

@@ -1,0 +1,143 @@
+"""The records that a build left in its workspace, found by the names that they usually have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from step.discovery.formats import READABLE, UnknownFormat, listed
+from step.discovery.layout import INDEX, MARKER, read_layout
+from step.discovery.record import Record
+from step.discovery.records import parse_record
+from step.errors import BadInput
+
+# Where build tools put their records by themselves, and the names that people usually give to those
+# that they ask for; nothing else in a workspace is opened.
+PLACES: dict[str, tuple[str, ...]] = {
+    ".": (
+        # docker buildx --metadata-file: docs.docker.com/reference/cli/docker/buildx/build/
+        "metadata.json",
+        "build-metadata.json",
+        "bake-metadata.json",
+        # skaffold build --file-output: skaffold.dev/docs/references/cli/
+        "build.json",
+        "artifacts.json",
+        "tags.json",
+        # kaniko --digest-file, buildah and podman --digestfile, crane digest
+        "digest",
+        "digest.txt",
+        "digest-file",
+        "digestfile",
+        "image-digest",
+        "image-digest.txt",
+        "image.digest",
+        # ko and apko --image-refs, kaniko --image-name-with-digest-file
+        "image-refs",
+        "image-refs.txt",
+        "image.refs",
+        # docker image inspect
+        "inspect.json",
+        "image-inspect.json",
+        # pack build --report-output-dir
+        "report.toml",
+    ),
+    # jib of Maven and of Gradle:
+    # github.com/GoogleContainerTools/jib/blob/master/jib-maven-plugin/README.md
+    "target": ("jib-image.json", "jib-image.digest"),
+    "build": ("jib-image.json", "jib-image.digest"),
+    # goreleaser.com/customization/dist/
+    "dist": ("artifacts.json", "digests.txt"),
+}
+LAYOUTS = (".", "oci", "image")
+
+_LIMIT = 10 * 1024 * 1024
+
+
+def search(workspace: Path) -> tuple[Record, ...]:
+    """Read the records at the places above: one, or none.
+
+    A file that is no record, is over 10 MiB or is not text is passed over, and so is a link that
+    leads out of the workspace. Records that say the same count as one. Raises BadInput when several
+    are left, naming each, when a file cannot be read, and when a record shows a trap.
+    """
+    if not workspace.is_dir():
+        raise BadInput(
+            f"the workspace {str(workspace)!r} is not a folder",
+            "Say where the build's files are with --workspace, or name the file with --from-file.",
+        )
+    records = _distinct([*_files(workspace), *_layouts(workspace)])
+    if len(records) > 1:
+        found = listed(f"{one.source}: {listed(of.digest for of in one.found)}" for one in records)
+        raise BadInput(
+            f"the workspace holds several records: {found}",
+            "Name the one of this build with --from-file, or remove those of other builds.",
+        )
+    return tuple(records)
+
+
+def _files(workspace: Path) -> Iterator[Record]:
+    for folder, names in PLACES.items():
+        for name in names:
+            path = workspace / folder / name
+            text = _text(path, workspace)
+            if text is not None:
+                try:
+                    yield parse_record(text, _called(path, workspace))
+                except UnknownFormat:
+                    continue
+
+
+def _layouts(workspace: Path) -> Iterator[Record]:
+    for name in LAYOUTS:
+        folder = workspace / name
+        if all(_is_inside(folder / part, workspace) for part in (MARKER, INDEX)):
+            yield read_layout(folder, _called(folder, workspace))
+
+
+def _called(path: Path, workspace: Path) -> str:
+    return path.relative_to(workspace).as_posix()
+
+
+def _is_inside(path: Path, workspace: Path) -> bool:
+    """Whether it is a plain file that, all links followed, is in the workspace."""
+    return path.is_file() and path.resolve().is_relative_to(workspace.resolve())
+
+
+def _text(path: Path, workspace: Path) -> str | None:
+    if not _is_inside(path, workspace):
+        return None
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LIMIT + 1)
+    except OSError as error:
+        raise BadInput(
+            f"{_called(path, workspace)} cannot be read: {error.strerror}", READABLE
+        ) from None
+    if len(data) > _LIMIT:
+        return None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+
+
+def _distinct(records: list[Record]) -> list[Record]:
+    """Leave out what another says too: jib and goreleaser write two files about one build."""
+    kept: list[Record] = []
+    for record in records:
+        if any(_says(other, record) for other in kept):
+            continue
+        kept = [*(other for other in kept if not _says(record, other)), record]
+    return kept
+
+
+def _says(one: Record, other: Record) -> bool:
+    """Whether one record says the digests of the other, and its names if it has any."""
+    digests = {found.digest for found in one.found}
+    if digests != {found.digest for found in other.found}:
+        return False
+    return _pairs(other) <= _pairs(one)
+
+
+def _pairs(record: Record) -> set[tuple[str, str]]:
+    return {(str(name), found.digest.hex) for found in record.found for name in found.names}
