@@ -94,6 +94,10 @@ class Unavailable(StepError):
     exit_code = ExitCode.UNAVAILABLE
 
 
+class Interrupted(Unavailable):
+    """Somebody ended the run before its end."""
+
+
 class AnswerLost(Unavailable):
     """A write was sent and no answer came: it may or may not have happened."""
 

@@ -86,6 +86,19 @@ class Result:
         return error
 
 
+def assert_clear(result: Result, code: int, says: str, fix: str) -> None:
+    """The error is one line that says what, with a hint that says what to do; and so it is shown
+    to the eye. `fix` may be empty, the hint not."""
+    error = result.error
+    assert (result.code, error["exit_code"]) == (code, code)
+    assert says in error["message"]
+    assert error["hint"]
+    assert fix in error["hint"]
+    assert "\n" not in error["message"] + error["hint"]
+    shown = [line for line in result.err.splitlines() if line.startswith(("error: ", "  hint: "))]
+    assert len(shown) == 2
+
+
 @dataclass
 class World:
     """An emulator that is started, and the way to run the program against it."""

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
 from step import __version__
 from step.cli.attest import attest
+from step.cli.discover import discover
 from step.cli.edge import Edge
 from step.cli.emulator import emulator
 from step.cli.options import Format
-from step.cli.outcome import Work, deliver
+from step.cli.outcome import INTERRUPTED, Work, bug, deliver
 from step.cli.payload import payload
 from step.clock import Clock, SystemClock
 from step.errors import BadInput, StepError
-
-# What a shell reports for a program that Ctrl-C ended.
-_INTERRUPTED = 130
 
 app = typer.Typer(
     name="binauthz-attest",
@@ -32,6 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(attest)
+app.command()(discover)
 app.command()(payload)
 app.command()(emulator)
 
@@ -60,14 +62,34 @@ def main(arguments: Sequence[str] | None = None, clock: Clock | None = None) -> 
     given = list(sys.argv[1:] if arguments is None else arguments) or ["attest"]
     edge = Edge(os.environ, clock or SystemClock())
     try:
-        return int(app(given, standalone_mode=False, obj=edge, prog_name="binauthz-attest") or 0)
+        with _ended_like_ctrl_c():
+            code = app(given, standalone_mode=False, obj=edge, prog_name="binauthz-attest")
+            return int(code or 0)
     except StepError as error:
         return _fail(error, edge, given)
     except typer.TyperException as error:
         hint = "binauthz-attest --help lists the verbs, binauthz-attest VERB --help the options."
         return _fail(BadInput(error.format_message().rstrip("."), hint), edge, given)
     except (KeyboardInterrupt, typer.Abort):
-        return _INTERRUPTED
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - no traceback with a text that may hold anything
+        return _fail(bug(error), edge, given)
+
+
+@contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C, so that what was done is told.
+
+    As the first process of a container, the program would not be ended by it at all.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _fail(error: StepError, edge: Edge, arguments: Sequence[str]) -> int:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import typer
 
 from step.cli import options as opt
-from step.cli.edge import Edge, read_file, read_text
+from step.cli.edge import Edge, read_file
+from step.cli.images import ImageChoice
 from step.cli.keys import KeyChoice
 from step.cli.outcome import Work, deliver
 from step.clock import parse_duration
 from step.errors import BadInput
-from step.model.image import ImageRef
 from step.model.names import AttestorName, ProjectName
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ def attest(
     digest: opt.Digest = None,
     metadata: opt.Metadata = None,
     from_file: opt.FromFile = None,
+    build: opt.Build = None,
+    workspace: opt.Workspace = None,
+    resolve_tags: opt.ResolveTags = False,
+    check_registry: opt.CheckRegistry = False,
+    platforms: opt.Platforms = "index",
     attestor: opt.Attestors = None,
     project: opt.Project = None,
     attestation_project: opt.AttestationProject = None,
@@ -59,15 +65,24 @@ def attest(
         pgp_passphrase_file=pgp_passphrase_file,
         pkix_key_file=pkix_key_file,
         signature_file=signature_file,
-        public_key_id=public_key_id or public_key_id_override,
+        public_key_id=public_key_id or public_key_id_override or None,
     )
     request = _Request(
-        references=(*(images or ()), *([artifact_url] if artifact_url else ())),
-        image=image,
-        digest=digest,
-        metadata=metadata,
-        from_file=tuple(from_file or ()),
-        attestors=tuple(attestor or ()),
+        images=ImageChoice(
+            references=(*(images or ()), *([artifact_url] if artifact_url else ())),
+            image=image,
+            digest=digest,
+            metadata=metadata,
+            from_file=from_file or (),
+            build=build,
+            project=project,
+            workspace=workspace,
+            resolve_tags=resolve_tags,
+            check_registry=check_registry,
+            platforms=platforms,
+            only_one=bool(signature_file),
+        ),
+        attestors=attestor or (),
         project=project or attestor_project,
         attestation_project=attestation_project,
         key=key,
@@ -84,12 +99,8 @@ def attest(
 class _Request:
     """The options, as they were given."""
 
-    references: tuple[str, ...]
-    image: str | None
-    digest: str | None
-    metadata: str | None
-    from_file: tuple[str, ...]
-    attestors: tuple[str, ...]
+    images: ImageChoice
+    attestors: Sequence[str]
     project: str | None
     attestation_project: str | None
     key: KeyChoice
@@ -104,35 +115,26 @@ class _Request:
         from step.attest import attest
 
         terms = self._terms()
-        images = self._images()
         attestors = self._attestors()
+        connection = edge.connection()
+        discovered = self.images.discover(edge, connection)
+        images = [one.image for one in discovered]
         if self.key.signature_file and len(images) * len(attestors) > 1:
             raise BadInput(
                 "one signature is given for several images or attestors",
                 "A signature made elsewhere is for one image; run once for each.",
             )
-        connection = edge.connection()
         signer = self.key.signer(edge, connection)
         events = attest(images, attestors, signer, connection, terms)
-        return Work(images, attestors, events)
-
-    def _images(self) -> tuple[ImageRef, ...]:
-        from step.discovery.images import find_images
-
-        return find_images(
-            self.references,
-            name=self.image,
-            digest=self.digest,
-            metadata=[self.metadata] if self.metadata else [],
-            files=[(path, read_text(path, "--from-file")) for path in self.from_file],
-        )
+        return Work(discovered, attestors, events)
 
     def _attestors(self) -> tuple[AttestorName, ...]:
         if not self.attestors:
             raise BadInput(
                 "no attestor was given", "Give --attestor projects/PROJECT/attestors/ATTESTOR."
             )
-        return tuple(AttestorName.parse(name, self.project) for name in self.attestors)
+        names = (AttestorName.parse(name, self.project) for name in self.attestors)
+        return tuple(dict.fromkeys(names))
 
     def _terms(self) -> Terms:
         from step.attest import Terms

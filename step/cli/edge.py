@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from step.cloud.connection import Connection
 
 # Far above any key, signature or build record, far below what could fill a runner's memory.
+_EMULATOR_HOST = "BINAUTHZ_EMULATOR_HOST"
+_ADDRESS = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\]):[0-9]{1,5}")
 _FILE_LIMIT = 10 * 1024 * 1024
 
 
@@ -27,8 +30,17 @@ class Edge:
 
     @property
     def emulator(self) -> str | None:
-        """`host:port` of an emulator to use instead of Google Cloud, or None."""
-        return self.environ.get("BINAUTHZ_EMULATOR_HOST") or None
+        """`host:port` of an emulator to use instead of Google Cloud, or None.
+
+        Raises BadInput when it is set to anything else.
+        """
+        address = self.environ.get(_EMULATOR_HOST, "")
+        if address and not _ADDRESS.fullmatch(address):
+            raise BadInput(
+                f"{_EMULATOR_HOST} is {address!r}, not HOST:PORT",
+                "Set it to what `binauthz-attest emulator` prints, for example 127.0.0.1:8080.",
+            )
+        return address or None
 
     def mask(self, secret: str) -> None:
         """Tell GitHub's runner to hide a secret, before anything could show it."""
@@ -73,4 +85,6 @@ def read_text(path: str, option: str) -> str:
     try:
         return read_file(path, option).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise BadInput(f"{option}: {path!r} is not UTF-8 text") from None
+        raise BadInput(
+            f"{option}: {path!r} is not UTF-8 text", "A build tool's record is text."
+        ) from None

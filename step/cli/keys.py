@@ -59,6 +59,11 @@ class KeyChoice:
             return self._made_elsewhere(self.signature_file)
         if {"--pgp-key-file", _PRIVATE_KEY} & set(chosen):
             return self._pgp(edge)
+        if not chosen and edge.environ.get(_PRIVATE_KEY) == "":
+            raise BadInput(
+                f"{_PRIVATE_KEY} is set, but empty",
+                "A run for a fork's pull request gets no secrets; without it, unset the variable.",
+            )
         from step.signing.kms import KmsSigner
 
         version = KmsKeyVersion.parse(self.kms_key_version) if self.kms_key_version else None
@@ -94,5 +99,7 @@ def _first_line(data: bytes) -> str:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
-        raise BadInput("--pgp-passphrase-file is not UTF-8 text") from None
+        raise BadInput(
+            "--pgp-passphrase-file is not UTF-8 text", "Is it the key's file instead?"
+        ) from None
     return text.removesuffix("\n").removesuffix("\r")

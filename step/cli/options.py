@@ -49,7 +49,7 @@ _OUT = "What comes out"
 Images: TypeAlias = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[IMAGE]...",
+        metavar="IMAGE",
         help="registry/repository@sha256:…; a tag beside the digest is dropped.",
         envvar=_variables("IMAGES"),
         show_envvar=False,
@@ -65,17 +65,60 @@ Digest: TypeAlias = Annotated[
 ]
 Metadata: TypeAlias = Annotated[
     str | None,
-    _option(
-        "--metadata", "Record of docker/build-push-action or bake, as JSON text.", "JSON", _WHAT
-    ),
+    _option("--metadata", "A build tool's record as text, JSON for example.", "RECORD", _WHAT),
 ]
 FromFile: TypeAlias = Annotated[
     list[str] | None,
     _option(
         "--from-file",
-        "File with a build tool's record: metadata JSON, or a digest beside --image; - for "
+        "File or OCI layout folder with a build tool's record, or a digest beside --image; - for "
         "standard input. Repeatable.",
         "PATH",
+        _WHAT,
+    ),
+]
+Build: TypeAlias = Annotated[
+    str | None,
+    _option(
+        "--build",
+        "Finished Cloud Build build: projects/P/locations/L/builds/ID, its address in the console, "
+        "or its id beside --project.",
+        "ID",
+        _WHAT,
+    ),
+]
+Workspace: TypeAlias = Annotated[
+    str | None,
+    _option(
+        "--workspace",
+        "Folder to find records in when nothing else is given; default the CI's own.",
+        "PATH",
+        _WHAT,
+    ),
+]
+ResolveTags: TypeAlias = Annotated[
+    bool,
+    _option(
+        "--resolve-tags/--no-resolve-tags",
+        "Ask the registry, once, which digest an image given by tag has; the receipt says so.",
+        panel=_WHAT,
+    ),
+]
+CheckRegistry: TypeAlias = Annotated[
+    bool,
+    _option(
+        "--check-registry/--no-check-registry",
+        "Ask the registry whether each digest is there, as a manifest or an index.",
+        panel=_WHAT,
+    ),
+]
+Platforms: TypeAlias = Annotated[
+    str,
+    _option(
+        "--platforms",
+        "Of an index, attest the index alone, all of its platforms too, or those listed: index, "
+        "all, or linux/amd64,linux/arm64.",
+        "PLATFORMS",
         _WHAT,
     ),
 ]

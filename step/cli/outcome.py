@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from step import __version__
 from step.cli.edge import Edge
 from step.cli.options import Format
-from step.errors import StepError
+from step.errors import BadInput, Interrupted, StepError
 from step.model.image import ImageRef
 from step.model.names import AttestorName
 
 if TYPE_CHECKING:
     from step.attest import Event, Failure, Receipt
+    from step.discovery.record import Discovered
     from step.reporting.console import Terminal
     from step.reporting.report import Report
+
+# What a shell reports for a program that Ctrl-C ended.
+INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """Events on their way, and the images and attestors in the order they were named."""
 
-    images: Sequence[ImageRef]
+    discovered: Sequence[Discovered]
     attestors: Sequence[AttestorName]
     events: Iterator[Event]
+
+    @property
+    def images(self) -> list[ImageRef]:
+        """The images, without where they came from."""
+        return [one.image for one in self.discovered]
 
     def place(self, found: Receipt | Failure) -> tuple[int, int]:
         """Where a result belongs; results come in the order in which they end."""
@@ -46,39 +58,70 @@ def deliver(
     from step.discovery.environment import Ci, Environment
     from step.reporting import github
     from step.reporting.console import Terminal
+    from step.reporting.files import require_writable
     from step.reporting.receipts import document
-    from step.reporting.report import Report
 
     terminal = Terminal(sys.stdout, sys.stderr, edge.environ)
-    if edge.emulator:
-        terminal.warning(f"everything goes to the emulator at {edge.emulator}, not to Google Cloud")
     environment = Environment.detect(edge.environ)
-    receipts, failures = _watch(start, terminal)
-    report = Report(receipts, failures, environment.build, __version__)
-    report = _write(report, edge, output_file)
-    if shown_as is Format.JSON:
-        sys.stdout.write(document(report))
-    else:
-        terminal.receipts(report)
+
+    def begin() -> Work:
+        warn_of_emulator(terminal, edge)
+        if output_file:  # better known before anything is created than after
+            require_writable(output_file)
+        return start()
+
+    report = _write(_watch(begin, terminal, environment.build), edge, output_file)
+    try:
+        if shown_as is Format.JSON:
+            sys.stdout.write(document(report))
+        else:
+            terminal.receipts(report)
+        sys.stdout.flush()
+    except OSError as error:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - else tried again at the end
+        reason = f"standard output cannot be written: {error.strerror}"
+        report = _with(report, BadInput(reason, "--output-file writes the receipts to a file."))
     if environment.ci is Ci.GITHUB:
         sys.stderr.write(github.annotate(report))
     else:
         terminal.errors(report)
-    sys.stdout.flush()
+    if any(isinstance(failure.error, Interrupted) for failure in report.failures):
+        return INTERRUPTED
     return int(report.exit_code)
 
 
-def _watch(
-    start: Callable[[], Work], terminal: Terminal
-) -> tuple[tuple[Receipt, ...], tuple[Failure, ...]]:
+def warn_of_emulator(terminal: Terminal, edge: Edge) -> None:
+    """Say that nothing is real, where an emulator is used; raises BadInput for a bad address."""
+    if edge.emulator:
+        terminal.warning(f"everything goes to the emulator at {edge.emulator}, not to Google Cloud")
+
+
+def bug(error: Exception) -> StepError:
+    """A bug as an error like any other, after showing where it is.
+
+    The exception's text is not shown: nobody has looked at what it holds.
+    """
+    sys.stderr.write("".join(traceback.format_tb(error.__traceback__)))
+    return StepError(
+        f"{type(error).__name__}: this is a bug in binauthz-attest",
+        "Please report it, with the lines above.",
+    )
+
+
+def _watch(start: Callable[[], Work], terminal: Terminal, build: str | None) -> Report:
     from step.attest import Failure, Progress, Receipt
+    from step.reporting.report import Report
 
     receipts: list[Receipt] = []
     failures: list[Failure] = []
+    discovered: tuple[Discovered, ...] = ()
     try:
         work = start()
+        discovered = tuple(work.discovered)
         several = len(work.images) * len(work.attestors) > 1
         terminal.remark(f"attesting {_named(work.images)} for {_named(work.attestors)}")
+        for source in dict.fromkeys(one.origin.source for one in work.discovered):
+            terminal.remark(f"digest from {source}")
         for event in work.events:
             match event:
                 case Progress():
@@ -87,9 +130,16 @@ def _watch(
                     receipts.append(event)
                 case Failure():
                     failures.append(event)
+        receipts.sort(key=work.place)
+        failures.sort(key=work.place)
     except StepError as error:
-        return tuple(receipts), (*failures, Failure(None, None, error))
-    return tuple(sorted(receipts, key=work.place)), tuple(sorted(failures, key=work.place))
+        failures.append(Failure(None, None, error))
+    except KeyboardInterrupt:
+        ended = Interrupted("interrupted", "Run again: what was done by then is reused.")
+        failures.append(Failure(None, None, ended))
+    except Exception as error:  # noqa: BLE001 - what was done must be told all the same
+        failures.append(Failure(None, None, bug(error)))
+    return Report(tuple(receipts), tuple(failures), build, __version__, discovered)
 
 
 def _named(things: Sequence[ImageRef] | Sequence[AttestorName]) -> str:
@@ -103,7 +153,6 @@ def _write(report: Report, edge: Edge, output_file: str | None) -> Report:
 
     It must hide the result neither from the other files nor from the eye.
     """
-    from step.attest import Failure
     from step.reporting import cloudbuild, github
     from step.reporting.files import write_whole
     from step.reporting.receipts import document
@@ -118,6 +167,12 @@ def _write(report: Report, edge: Edge, output_file: str | None) -> Report:
         try:
             write(report)
         except StepError as error:
-            failures = (*report.failures, Failure(None, None, error))
-            report = replace(report, failures=failures)
+            if error.message not in {failure.error.message for failure in report.failures}:
+                report = _with(report, error)
     return report
+
+
+def _with(report: Report, error: StepError) -> Report:
+    from step.attest import Failure
+
+    return replace(report, failures=(*report.failures, Failure(None, None, error)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TextIO
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.text import Text
 
 from step.attest import Failure, Progress, Receipt, Status
 from step.clock import show_duration
+from step.discovery.record import Discovered
 from step.model.image import ImageRef
 from step.reporting.report import Report
 from step.reporting.text import ascii_line, one_line
@@ -32,10 +34,18 @@ class Terminal:
         for receipt in report.receipts:
             self._receipt(receipt)
 
+    def discovered(self, found: Sequence[Discovered]) -> None:
+        """Show images and where each digest came from, on standard output."""
+        for one in found:
+            _show(self._out, "", str(one.image))
+            for label, value in asdict(one.origin).items():
+                if value is not None:
+                    _show(self._out, f"  {label:<12}", value)
+
     def errors(self, report: Report) -> None:
         """Show every failure, on standard error: `error: …`, what it is about, and `hint: …`."""
         for failure in report.failures:
-            self._failure(failure)
+            self.failure(failure)
 
     def progress(self, progress: Progress, *, which: bool) -> None:
         """Show what is being done, and how much of the time allowed it has taken.
@@ -66,7 +76,8 @@ class Terminal:
         if receipt.visible_after is not None:
             _show(self._out, "  visible     ", f"after {show_duration(receipt.visible_after)}")
 
-    def _failure(self, failure: Failure) -> None:
+    def failure(self, failure: Failure) -> None:
+        """Show one failure, on standard error."""
         _show(self._err, "error: ", failure.error.message, "bold red")
         about = [str(one) for one in (failure.image, failure.attestor) if one is not None]
         if about:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from step.errors import BadInput
@@ -14,14 +16,20 @@ def write_whole(path: str, text: str) -> None:
     A link is followed. Raises BadInput naming the path.
     """
     try:
-        target = Path(path).resolve()
-        if target.exists() and not target.is_file():
-            raise BadInput(f"{path!r} is not a regular file", _HINT)
-        with tempfile.TemporaryDirectory(prefix=".binauthz-", dir=target.parent) as folder:
+        with _beside(path) as (target, folder):
             whole = Path(folder, target.name)
             whole.write_bytes(text.encode("utf-8"))
             whole.chmod(0o644)
             whole.replace(target)
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, error) from None
+
+
+def require_writable(path: str) -> None:
+    """Raise BadInput if `write_whole` could not write this file now; leaves nothing behind."""
+    try:
+        with _beside(path):
+            pass
     except (OSError, ValueError) as error:
         raise _unwritable(path, error) from None
 
@@ -33,6 +41,16 @@ def append(path: str, text: str) -> None:
             file.write(text.encode("utf-8"))
     except (OSError, ValueError) as error:
         raise _unwritable(path, error) from None
+
+
+@contextmanager
+def _beside(path: str) -> Iterator[tuple[Path, str]]:
+    """The file itself, links followed, and a folder next to it to write a new one in."""
+    target = Path(path).resolve()
+    if target.exists() and not target.is_file():
+        raise BadInput(f"{path!r} is not a regular file", _HINT)
+    with tempfile.TemporaryDirectory(prefix=".binauthz-", dir=target.parent) as folder:
+        yield target, folder
 
 
 _HINT = "Give a file in a folder that exists and that this user may write to."

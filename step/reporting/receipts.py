@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from step.attest import Failure, Receipt
+from step.discovery.record import Discovered, Origin
 from step.reporting.report import Report
 
 # What a shortened document leaves out, first of little use to who reads it, then all but what was
@@ -22,6 +25,7 @@ _DETAIL = _BULKY | {
     "resource_uri",
     "build",
     "version",
+    "origin",
     "message",
     "hint",
 }
@@ -33,6 +37,20 @@ def document(report: Report) -> str:
     No line of it is a command to GitHub's runner: strings begin no line, and `##[` is escaped.
     """
     return _dumped(_tree(report), indent=2) + "\n"
+
+
+def listing(discovered: Sequence[Discovered], failures: Sequence[Failure]) -> str:
+    """What `discover` found: `{"images": […], "errors": […]}`, in the form of `document`."""
+    images = [
+        {
+            "image": str(one.image),
+            "digest": str(one.image.digest),
+            "origin": _origin(one.origin),
+        }
+        for one in discovered
+    ]
+    tree = {"images": images, "errors": [_error(failure) for failure in failures]}
+    return _dumped(tree, indent=2) + "\n"
 
 
 def fitted(report: Report, limit: int) -> str:
@@ -75,7 +93,12 @@ def _receipt(receipt: Receipt, report: Report) -> dict[str, Any]:
         "resource_uri": receipt.resource_uri,
         "build": report.build,
         "version": report.version,
+        "origin": _origin(report.origin(receipt.image)),
     }
+
+
+def _origin(origin: Origin | None) -> dict[str, str | None] | None:
+    return None if origin is None else asdict(origin)
 
 
 def _error(failure: Failure) -> dict[str, Any]:

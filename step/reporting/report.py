@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from step.attest import Failure, Receipt, Status
+from step.discovery.record import Discovered, Origin
 from step.errors import ExitCode
 from step.model.image import ImageRef
 
@@ -24,6 +25,8 @@ _WORST_FIRST = (
 class Report:
     """Receipts and failures; `build` is the run's URL or build id, `version` this program's.
 
+    `discovered` says where the digest of each image came from, as far as it came to that.
+
     Raises ValueError when both are empty: nothing was asked, and that must not look like success.
     """
 
@@ -31,10 +34,15 @@ class Report:
     failures: tuple[Failure, ...]
     build: str | None
     version: str
+    discovered: tuple[Discovered, ...] = ()
 
     def __post_init__(self) -> None:
         if not (self.receipts or self.failures):
             raise ValueError("a report of nothing")
+
+    def origin(self, image: ImageRef) -> Origin | None:
+        """Where the digest of an image came from."""
+        return next((one.origin for one in self.discovered if one.image == image), None)
 
     @property
     def exit_code(self) -> ExitCode:

@@ -8,7 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from google.cloud.binaryauthorization_v1 import ValidateAttestationOccurrenceResponse
 
+from step.emulator import faults
 from tests.reporting.runner import commands
 from tests.reporting.runner import outputs as read_outputs
 from tests.world import ATTESTOR, DIGEST, IMAGE, World, kms_seed
@@ -82,6 +84,30 @@ def test_hostile_text_becomes_no_command(kms_world: World, github: Path) -> None
     summary = (github / "GITHUB_STEP_SUMMARY").read_text()
     assert "\x1b" not in summary
     assert "evil" not in read_outputs((github / "GITHUB_OUTPUT").read_text())["image"]
+
+
+def test_what_the_service_says_becomes_no_command(
+    kms_world: World, github: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A denial's reason may quote what others wrote, at any length."""
+
+    def deny(response: ValidateAttestationOccurrenceResponse) -> None:
+        response.result = response.Result(response.Result.ATTESTATION_NOT_VERIFIABLE)
+        response.denial_reason = HOSTILE + "\r\n" + HOSTILE * 1000
+
+    hostile = (frozenset({"ValidateAttestationOccurrence"}), deny)
+    monkeypatch.setitem(faults._ALTERATIONS, "HOSTILE", hostile)
+    kms_world.emulator.fail("ValidateAttestationOccurrence=HOSTILE")
+    result = kms_world.attest()
+    assert result.code == 3
+    assert len(result.error["message"]) < 500
+    assert "\n" not in result.error["message"]
+    [command] = commands(result.err)
+    assert command.name == "error"
+    assert commands(result.out) == []
+    for text in (result.out, result.err, (github / "GITHUB_STEP_SUMMARY").read_text()):
+        assert "\x1b" not in text
+    assert read_outputs((github / "GITHUB_OUTPUT").read_text())["status"] == "failed"
 
 
 def test_cloud_build_gets_the_document(

@@ -172,7 +172,11 @@ def test_files_that_are_no_input(kms_world: World, tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe")
     with large.open("wb") as file:
         file.truncate(10 * 1024 * 1024 + 1)
-    for path, says in ((binary, "not UTF-8"), (large, "over 10 MiB"), (tmp_path, "cannot be read")):
+    for path, says in (
+        (binary, "not UTF-8"),
+        (large, "over 10 MiB"),
+        (tmp_path / "missing", "cannot be read"),
+    ):
         result = kms_world.run("attest", "--from-file", str(path), "--attestor", ATTESTOR)
         assert result.code == 2
         assert says in result.err

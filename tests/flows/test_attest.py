@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from step.attest import Receipt, Status, Terms, attest
+from step.cloud.connection import Connection
 from step.model.image import ImageRef
+from step.model.keys import Algorithm
+from step.model.names import AttestorName
 from step.model.payload import Payload
+from step.signing.pkix import PkixSigner
+from tests.keys import make_private_key, pkix_sign, private_pem, public_pem
 from tests.world import (
     ATTESTOR,
     DIGEST,
@@ -46,6 +54,7 @@ def test_a_receipt_says_everything_that_was_promised(kms_world: World) -> None:
         "resource_uri",
         "build",
         "version",
+        "origin",
     ]
     assert receipt["image"] == IMAGE
     assert receipt["digest"] == DIGEST
@@ -58,6 +67,14 @@ def test_a_receipt_says_everything_that_was_promised(kms_world: World) -> None:
     assert receipt["resource_uri"] == f"https://{IMAGE}"
     assert receipt["visible_after_seconds"] == 0
     assert receipt["create_time"] == "2026-11-01T00:00:00Z"
+    assert receipt["origin"] == {
+        "source": "the reference given",
+        "tag": None,
+        "build": None,
+        "trigger": None,
+        "repository": None,
+        "commit": None,
+    }
 
 
 def test_one_image_costs_one_call_of_each(kms_world: World) -> None:
@@ -94,6 +111,16 @@ def test_it_waits_until_the_attestation_is_listed_and_says_so(
     assert 2 <= polls <= 6
 
 
+@pytest.mark.parametrize(("delay", "code"), [(0, 0), (1, 7)])
+def test_a_timeout_of_nothing_reads_once(
+    make_world: Callable[..., World], delay: int, code: int
+) -> None:
+    world = make_world(visibility_delay=timedelta(seconds=delay))
+    assert world.attest("--timeout", "0s").code == code
+    assert world.count("ListNoteOccurrences") == 2
+    assert world.clock.elapsed() == timedelta(0)
+
+
 def test_without_waiting_it_returns_at_once(make_world: Callable[..., World]) -> None:
     world = make_world(visibility_delay=timedelta(seconds=3))
     receipt = world.attest("--no-wait").receipt
@@ -126,6 +153,62 @@ def test_attestations_are_stored_where_asked(kms_world: World) -> None:
     assert receipt["occurrence"].startswith("projects/my-attestations/occurrences/")
 
 
+def test_a_note_in_another_project_does_not_move_the_attestation(
+    make_world: Callable[..., World],
+) -> None:
+    seed = kms_seed()
+    note = "projects/their-notes/notes/built-by-ci"
+    seed["attestors"][0]["note"] = note
+    world = make_world(seed)
+    receipt = world.attest().receipt
+    assert receipt["note"] == note
+    assert receipt["occurrence"].startswith(f"projects/{PROJECT}/occurrences/")
+    assert world.attest().receipt["status"] == "existing"
+
+
+def test_what_exists_is_told_as_it_is_stored(make_world: Callable[..., World]) -> None:
+    """Signed by two keys, over a payload of another layout, about another name of the digest."""
+    keys = [Algorithm.ECDSA_P256_SHA256, Algorithm.ECDSA_P384_SHA384]
+    public = [
+        {"pem": public_pem(make_private_key(one)), "algorithm": one.name, "id": f"urn:{one.name}"}
+        for one in keys
+    ]
+    seed = attestor_seed(*({"pkix": one} for one in public))
+    elsewhere = ImageRef.parse(f"docker.io/library/web@{DIGEST}")
+    payload = json.dumps(json.loads(Payload.of(elsewhere).to_bytes())).encode()
+    signatures = [
+        {"publicKeyId": f"urn:{one.name}", "signature": pkix_sign(one, payload)} for one in keys
+    ]
+    stored = {
+        "name": "projects/other/occurrences/both",
+        "noteName": NOTE,
+        "resourceUri": elsewhere.resource_uri,
+        "attestation": {"serializedPayload": payload, "signatures": signatures},
+    }
+    world = make_world(seed | {"occurrences": [encoded(stored)]})
+    for number, one in enumerate(keys):
+        signer = PkixSigner.load(private_pem(make_private_key(one)))
+        connection = Connection(world.clock, {}, world.emulator.grpc_address)
+        image, attestor = ImageRef.parse(IMAGE), AttestorName.parse(ATTESTOR)
+        *_, receipt = attest([image], [attestor], signer, connection, Terms())
+        assert isinstance(receipt, Receipt)
+        assert receipt.status is Status.EXISTING
+        assert (receipt.payload, receipt.signature) == (payload, signatures[number]["signature"])
+        assert (receipt.image, receipt.resource_uri) == (image, elsewhere.resource_uri)
+
+
+def encoded(value: Any) -> Any:
+    """A message in JSON's form, which has base64 for bytes."""
+    match value:
+        case bytes():
+            return base64.b64encode(value).decode()
+        case list():
+            return [encoded(one) for one in value]
+        case dict():
+            return {key: encoded(one) for key, one in value.items()}
+    return value
+
+
 def test_every_image_is_attested_for_every_attestor_in_the_order_given(
     make_world: Callable[..., World],
 ) -> None:
@@ -154,11 +237,13 @@ def test_one_failure_does_not_stop_the_others(kms_world: World) -> None:
 
 def test_an_attestor_that_is_missing_does_not_stop_the_others(kms_world: World) -> None:
     missing = "projects/my-project/attestors/missing"
-    result = kms_world.attest("--attestor", missing)
+    images = [IMAGE, str(image("a"))]
+    result = kms_world.attest(images[1], "--attestor", missing)
     assert result.code == 5
-    [receipt], [error] = result.document["receipts"], result.document["errors"]
-    assert receipt["status"] == "created"
-    assert (error["image"], error["attestor"], error["exit_code"]) == (IMAGE, missing, 5)
+    receipts, errors = result.document["receipts"], result.document["errors"]
+    assert [(one["image"], one["status"]) for one in receipts] == [(i, "created") for i in images]
+    assert [one["image"] for one in errors] == images
+    assert {(one["attestor"], one["exit_code"]) for one in errors} == {(missing, 5)}
 
 
 def test_an_image_named_twice_is_attested_once(kms_world: World) -> None:
@@ -191,7 +276,9 @@ def test_a_key_is_found_in_any_spelling_and_the_attestors_own_is_used(
 def test_a_key_registered_under_an_id_of_its_own_is_named_by_it(
     make_world: Callable[..., World],
 ) -> None:
-    world = make_world(kms_seed(key_id="urn:our-key"))
+    other = {"kms": VERSION.removesuffix("1") + "2", "id": "urn:other-key"}
+    keys = [{"name": KEY, "versions": [{}, {}]}]
+    world = make_world(attestor_seed(other, {"kms": VERSION, "id": "urn:our-key"}, keys=keys))
     refused = world.attest("--kms-key-version", VERSION)
     assert refused.code == 3
     named = world.attest("--kms-key-version", VERSION, "--public-key-id", "urn:our-key")
@@ -259,8 +346,8 @@ def test_a_forged_attestation_does_not_count(kms_world: World) -> None:
     assert kms_world.count("AsymmetricSign") == 2
 
 
-def test_the_signature_of_another_place_is_verified_and_uploaded(
-    kms_world: World, tmp_path: Path, make_world: Callable[..., World]
+def test_a_signature_made_elsewhere_for_another_image_is_refused(
+    kms_world: World, tmp_path: Path
 ) -> None:
     signature = tmp_path / "signature"
     signature.write_text(kms_world.attest("--no-wait").receipt["signature"])
@@ -270,6 +357,3 @@ def test_the_signature_of_another_place_is_verified_and_uploaded(
     assert refused.code == 3
     assert "--payload-file" in refused.error["hint"]
     assert kms_world.methods[calls:] == ["GetAttestor", "ListNoteOccurrences"]
-    kms_world.run(
-        "attest", IMAGE, "--attestor", ATTESTOR, "--attestation-project", "other", *elsewhere
-    )

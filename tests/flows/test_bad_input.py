@@ -5,6 +5,7 @@ A new case belongs in one of the tables.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.cloud.kms_v1 import AsymmetricSignResponse
 
+from step.emulator import faults
 from step.model.keys import Algorithm
 from tests.keys import (
     PgpKind,
@@ -29,8 +32,8 @@ from tests.world import (
     KEY,
     NOTE,
     VERSION,
-    Result,
     World,
+    assert_clear,
     attestor_seed,
     kms_seed,
     pgp_seed,
@@ -38,18 +41,6 @@ from tests.world import (
 
 HEX = DIGEST.removeprefix("sha256:")
 NAME = IMAGE.partition("@")[0]
-
-
-def assert_clear(result: Result, code: int, says: str, fix: str) -> None:
-    """The error is one line that says what, with a hint that says what to do; and so it is shown
-    to the eye."""
-    error = result.error
-    assert (result.code, error["exit_code"]) == (code, code)
-    assert says in error["message"]
-    assert fix in error["hint"]
-    assert "\n" not in error["message"] + error["hint"]
-    shown = [line for line in result.err.splitlines() if line.startswith(("error: ", "  hint: "))]
-    assert len(shown) == 2
 
 
 def buildx(**changes: Any) -> str:
@@ -92,8 +83,12 @@ IMAGES: dict[str, tuple[list[str], str, str]] = {
         "config",
         "push",
     ),
-    "nothing pushed": (["--metadata", buildx(**{"containerimage.digest": ""})], "", "push"),
-    "no JSON": (["--metadata", "{"], "--metadata", ""),
+    "nothing pushed": (
+        ["--metadata", buildx(**{"containerimage.digest": ""})],
+        "nothing was pushed",
+        "push",
+    ),
+    "no JSON": (["--metadata", "{"], "--metadata", "Known are"),
     "missing file": (["--from-file", "/nowhere/digest"], "cannot be read", "mounted"),
 }
 
@@ -143,10 +138,12 @@ OPTIONS: dict[str, tuple[list[str], str, str]] = {
     "payload without signature": (
         [IMAGE, "--attestor", ATTESTOR, "--payload-file", "p"],
         "without --signature-file",
-        "",
+        "signature made elsewhere",
     ),
     "unknown option": ([IMAGE, "--atestor", ATTESTOR], "--atestor", "--help"),
-    "unknown format": ([IMAGE, "--attestor", ATTESTOR, "--wait", "--timeout"], "--timeout", ""),
+    "no value": ([IMAGE, "--attestor", ATTESTOR, "--wait", "--timeout"], "--timeout", "--help"),
+    "not a choice": ([IMAGE, "--attestor", ATTESTOR, "--format", "xml"], "'xml'", "--help"),
+    "a negative timeout": ([IMAGE, "--attestor", ATTESTOR, "--timeout", "-5s"], "duration", "2m"),
 }
 
 
@@ -174,7 +171,7 @@ def test_without_permission_the_hint_names_role_and_resource(kms_world: World, m
     kms_world.emulator.fail(f"{method}=PERMISSION_DENIED")
     result = kms_world.attest()
     assert_clear(result, 4, "permission denied", role)
-    assert resource in result.error["hint"]
+    assert f"{resource})" in result.error["hint"]
     assert kms_world.count(method) == 1
     assert not kms_world.wrote
 
@@ -261,6 +258,20 @@ def test_answers_damaged_for_ever_end_the_run(
     assert not world.wrote
 
 
+def test_a_checksum_that_was_verified_of_something_else_does_not_count(
+    kms_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A digest was sent, and no data."""
+
+    def swap(response: AsymmetricSignResponse) -> None:
+        response.verified_digest_crc32c, response.verified_data_crc32c = False, True
+
+    monkeypatch.setitem(faults._ALTERATIONS, "SWAPPED", (frozenset({"AsymmetricSign"}), swap))
+    kms_world.emulator.fail("AsymmetricSign=SWAPPED")
+    assert_clear(kms_world.attest(), 6, "checksum was not verified", "proxy")
+    assert not kms_world.wrote
+
+
 def test_a_key_registered_under_another_algorithm_is_refused_by_kms(
     make_world: Callable[..., World],
 ) -> None:
@@ -301,73 +312,38 @@ def test_an_id_that_names_no_key_version(make_world: Callable[..., World]) -> No
 def test_what_the_service_does_not_verify_is_not_created(kms_world: World) -> None:
     kms_world.emulator.fail("ValidateAttestationOccurrence=NOT_VERIFIABLE")
     result = kms_world.attest()
-    assert result.code == 3
-    assert "No attestations found that were valid" in result.error["message"]
+    assert_clear(result, 3, "No attestations found that were valid", ATTESTOR)
     assert not kms_world.wrote
 
 
-@pytest.mark.parametrize("delay", [0, 3])
-def test_an_answer_lost_after_the_write_is_settled_by_reading(
-    make_world: Callable[..., World], delay: int
+@pytest.mark.parametrize("validate", ["--validate", "--no-validate"])
+def test_a_payload_for_another_image_is_refused_however_well_it_is_signed(
+    kms_world: World, tmp_path: Path, validate: str
 ) -> None:
-    world = make_world(visibility_delay=timedelta(seconds=delay))
-    world.emulator.fail("CreateOccurrence=DROP_ANSWER:1")
-    receipt = world.attest().receipt
-    assert receipt["status"] == "created"
-    assert world.count("CreateOccurrence") == 1
-    assert world.attest().receipt["occurrence"] == receipt["occurrence"]
+    """Nobody but this program compares the digest, when the service is not asked."""
+    receipt = kms_world.attest().receipt
+    given = ["--public-key-id", receipt["public_key_id"], validate]
+    for name in ("signature", "payload"):
+        (tmp_path / name).write_bytes(base64.b64decode(receipt[name]))
+        given += [f"--{name}-file", str(tmp_path / name)]
+    writes = len(kms_world.emulator.calls.writes())
+    other = IMAGE.replace(DIGEST, "sha256:" + "f" * 64)
+    result = kms_world.attest(*given, image=other)
+    assert_clear(result, 3, f"it attests {DIGEST}", "this digest")
+    assert len(kms_world.emulator.calls.writes()) == writes
+    assert kms_world.count("ValidateAttestationOccurrence") == 1
 
 
-@pytest.mark.parametrize("wait", ["--wait", "--no-wait"])
-def test_an_answer_lost_long_before_it_shows_makes_one_attestation(
-    make_world: Callable[..., World], wait: str
-) -> None:
-    """The same bytes are sent again after ten seconds of reading; the service knows them."""
-    world = make_world(visibility_delay=timedelta(seconds=15))
-    world.emulator.fail("CreateOccurrence=DROP_ANSWER:1")
-    receipt = world.attest(wait).receipt
-    assert receipt["status"] == "created"
-    assert world.count("CreateOccurrence") == 2
-    assert len(world.emulator.calls.writes()) == 1
-
-
-def test_an_attestation_that_exists_but_was_not_listed_yet_is_waited_for(
-    make_world: Callable[..., World],
-) -> None:
-    """PKCS #1 signatures are the same each time, so a quick second run meets ALREADY_EXISTS."""
-    seed = kms_seed("RSA_SIGN_PKCS1_2048_SHA256")
-    world = make_world(seed, visibility_delay=timedelta(seconds=3))
-    first = world.attest("--no-wait").receipt
-    second = world.attest().receipt
-    assert (first["status"], second["status"]) == ("created", "existing")
-    assert first["occurrence"] == second["occurrence"]
-    assert len(world.emulator.calls.writes()) == 1
-
-
-def test_already_exists_is_not_believed_unread(make_world: Callable[..., World]) -> None:
-    world = make_world()
-    world.emulator.fail("CreateOccurrence=ALREADY_EXISTS")
-    assert_clear(world.attest(), 7, f"no attestation of {IMAGE}", "again")
-    assert not world.wrote
-
-
-def test_a_wait_that_runs_out(make_world: Callable[..., World]) -> None:
-    world = make_world()
-    world.emulator.fail("CreateOccurrence=NEVER_VISIBLE")
-    result = world.attest("--timeout", "90s")
-    assert_clear(result, 7, "was created, but could not be read back", "--timeout")
-    assert "projects/my-project/occurrences/" in result.error["message"]
-    assert world.clock.elapsed() == timedelta(seconds=90)
-    assert "(0.5s of 1m30s)" in result.err
-
-
-def test_a_service_that_fails_during_the_wait(make_world: Callable[..., World]) -> None:
-    """The occurrence's name is not lost with it."""
-    world = make_world(visibility_delay=timedelta(minutes=1))
-    world.clock.when_it_passes = lambda: world.emulator.fail("ListNoteOccurrences=UNAVAILABLE")
-    result = world.attest()
-    assert_clear(result, 6, "was created, but not read back", "again")
-    assert "projects/my-project/occurrences/" in result.error["message"]
+def test_an_empty_payload_file_is_not_taken_for_none(kms_world: World, tmp_path: Path) -> None:
+    receipt = kms_world.attest("--no-wait").receipt
+    signature, payload = tmp_path / "signature", tmp_path / "payload"
+    signature.write_bytes(base64.b64decode(receipt["signature"]))
+    payload.touch()
+    given = ["--signature-file", str(signature), "--payload-file", str(payload)]
+    kms_world.emulator.fail("ListNoteOccurrences=TAMPER")
+    result = kms_world.attest(*given, "--public-key-id", receipt["public_key_id"])
+    assert_clear(result, 3, "does not verify for this payload", "--payload-file")
+    assert kms_world.count("CreateOccurrence") == 1
 
 
 def test_a_disabled_key_version(make_world: Callable[..., World]) -> None:
@@ -390,6 +366,14 @@ def test_a_key_that_the_attestor_does_not_list(kms_world: World) -> None:
     other = VERSION.replace("/attest/", "/other/")
     result = kms_world.attest("--kms-key-version", other)
     assert_clear(result, 3, "does not list", VERSION)
+    assert kms_world.methods == ["GetAttestor"]
+
+
+def test_an_id_that_names_another_key_version_than_the_one_that_signs(kms_world: World) -> None:
+    key_id = f"//cloudkms.googleapis.com/v1/{VERSION}"
+    other = VERSION.removesuffix("1") + "2"
+    result = kms_world.attest("--kms-key-version", other, "--public-key-id", key_id)
+    assert_clear(result, 3, f"/2 as {key_id}", VERSION)
     assert kms_world.methods == ["GetAttestor"]
 
 
@@ -434,16 +418,20 @@ def test_a_private_key_that_the_attestor_does_not_list(
     key = tmp_path / "key.pem"
     key.write_bytes(private_pem(make_private_key(Algorithm.ECDSA_P256_SHA256)))
     result = world.attest("--pkix-key-file", str(key))
-    assert result.code == 3
+    assert_clear(result, 3, "does not list the public half", VERSION)
     assert world.methods == ["GetAttestor"]
 
 
-def test_a_policy_of_one_signature_for_one_image(kms_world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "more", [[IMAGE.replace(DIGEST, f"sha256:{'f' * 64}")], ["--attestor", f"{ATTESTOR}-2"]]
+)
+def test_one_signature_is_for_one_image_and_attestor(
+    kms_world: World, tmp_path: Path, more: list[str]
+) -> None:
     signature = tmp_path / "signature"
     signature.write_bytes(b"signature")
-    other = IMAGE.replace(DIGEST, "sha256:" + "f" * 64)
     given = ["--signature-file", str(signature), "--public-key-id", "x"]
-    assert_clear(kms_world.attest(other, *given), 2, "one signature", "once for each")
+    assert_clear(kms_world.attest(*more, *given), 2, "", "")
     assert kms_world.methods == []
 
 
@@ -454,11 +442,9 @@ def test_nothing_answers_at_the_emulators_address(
     assert_clear(kms_world.attest(), 6, "GetAttestor", "again")
 
 
-def test_an_output_file_that_cannot_be_written_hides_nothing(
+def test_an_output_file_that_cannot_be_written_is_told_before_anything_is_done(
     kms_world: World, tmp_path: Path
 ) -> None:
     result = kms_world.attest("--output-file", str(tmp_path / "no" / "such" / "folder"))
-    assert result.code == 2
-    [receipt], [error] = result.document["receipts"], result.document["errors"]
-    assert receipt["status"] == "created"
-    assert "cannot be written" in error["message"]
+    assert_clear(result, 2, "cannot be written", "folder that exists")
+    assert kms_world.methods == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,16 @@ import step.cli
 from step.errors import StepError
 from step.model.keys import Algorithm
 from step.signing.pgp import PgpSigner
-from tests.keys import PgpKind, make_private_key, pgp_locked, pgp_secret, pgp_tsk, private_pem
+from step.signing.pkix import PkixSigner
+from tests.keys import (
+    PgpKind,
+    attestor,
+    make_private_key,
+    pgp_locked,
+    pgp_secret,
+    pgp_tsk,
+    private_pem,
+)
 from tests.world import ATTESTOR, IMAGE, World, pgp_seed, pkix_seed
 
 PASSPHRASE = 'cörrect "horse" $battery %0A staple'
@@ -44,6 +54,7 @@ FAULTS = [
 MISTAKES: dict[str, dict[str, str]] = {
     "wrong passphrase": {"passphrase": PASSPHRASE + "!"},
     "no passphrase": {"passphrase": ""},
+    "passphrase that is not UTF-8": {"passphrase": PASSPHRASE + "\udcff"},
     "cut key": {"cut": "200"},
     "mixed-up key": {"cut": "-40"},
     "two keys": {"kms": "yes"},
@@ -51,7 +62,10 @@ MISTAKES: dict[str, dict[str, str]] = {
 
 
 def pieces(secret: str) -> set[str]:
-    """What would give a secret away: its lines, and its encodings."""
+    """What would give a secret away: its lines, its long words however it is quoted, and its
+    encodings."""
+    if "\n" not in secret:
+        return {secret, *(word for word in re.findall(r"[a-z]+", secret) if len(word) > 5)}
     lines = {line for line in secret.splitlines() if len(line) > 20 and "-----" not in line}
     encoded = base64.b64encode(secret.encode()).decode()
     return {line for line in lines if not re.match(r"(Comment|Version):", line)} | {encoded[:48]}
@@ -103,6 +117,20 @@ def test_no_run_shows_an_openpgp_secret(
     assert (code == 0) == (fault in (None, "CreateOccurrence=DROP_ANSWER"))
 
 
+RUNNER_FILES = ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")
+
+
+def on_github(patch: pytest.MonkeyPatch, folder: Path) -> str:
+    """Set up a job with a locked key and its passphrase; returns the key."""
+    secret = str(pgp_locked(pgp_tsk(KIND), PASSPHRASE))
+    patch.setenv("GITHUB_ACTIONS", "true")
+    patch.setenv("BINAUTHZ_PGP_PRIVATE_KEY", secret)
+    patch.setenv("BINAUTHZ_PGP_PRIVATE_KEY_PASSPHRASE", PASSPHRASE)
+    for name in RUNNER_FILES:
+        patch.setenv(name, str(folder / name))
+    return secret
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_no_mistake_shows_an_openpgp_secret(
     make_world: Callable[..., World],
@@ -143,18 +171,28 @@ def test_no_run_shows_a_pem_key(
         run(world, "--pkix-key-file", str(key), "--output-file", "receipts.json")
 
 
+@pytest.mark.parametrize("fault", FAULTS)
+def test_on_github_nothing_but_a_mask_shows_a_secret(
+    make_world: Callable[..., World],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    fault: str | None,
+) -> None:
+    world = make_world(pgp_seed(KIND))
+    secret = on_github(monkeypatch, tmp_path)
+    if fault:
+        world.emulator.fail(fault)
+    with watched(world, tmp_path, secret, str(pgp_tsk(KIND)), PASSPHRASE):
+        run(world, masked=True)
+    for name in RUNNER_FILES:
+        assert IMAGE in (tmp_path / name).read_text()
+
+
 def test_on_github_secrets_are_masked_before_anything_is_shown(
     make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     world = make_world(pgp_seed(KIND))
-    secret = str(pgp_locked(pgp_tsk(KIND), PASSPHRASE))
-    monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    monkeypatch.setenv("BINAUTHZ_PGP_PRIVATE_KEY", secret)
-    monkeypatch.setenv("BINAUTHZ_PGP_PRIVATE_KEY_PASSPHRASE", PASSPHRASE)
-    for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"):
-        monkeypatch.setenv(name, str(tmp_path / name))
-    with watched(world, tmp_path, secret, PASSPHRASE):
-        assert run(world, masked=True) == 0
+    secret = on_github(monkeypatch, tmp_path)
     err = world.run("attest", IMAGE, "--attestor", ATTESTOR).err
     masks = [line for line in err.splitlines() if line.startswith("::add-mask::")]
     assert f"::add-mask::{PASSPHRASE.replace('%', '%25')}" in masks
@@ -163,29 +201,85 @@ def test_on_github_secrets_are_masked_before_anything_is_shown(
     assert shown[1 : 1 + len(masks)] == masks, "only the emulator's warning comes before"
 
 
-@pytest.mark.parametrize("passphrase", ["wrong " + PASSPHRASE, None])
-def test_no_exception_carries_a_secret(passphrase: str | None) -> None:
+def test_on_github_a_pem_key_is_masked(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    world = make_world(pkix_seed(Algorithm.ECDSA_P256_SHA256))
+    key = tmp_path / "key.pem"
+    key.write_bytes(private_pem(make_private_key(Algorithm.ECDSA_P256_SHA256)))
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    result = world.attest("--pkix-key-file", str(key))
+    masked = [f"::add-mask::{line}" for line in key.read_text().splitlines()]
+    assert result.err.splitlines()[1 : 1 + len(masked)] == masked
+    assert result.code == 0
+
+
+def told(error: BaseException | None) -> Iterator[str]:
+    """All that an exception says, and what is behind it, shown or not."""
+    while error is not None:
+        yield "".join(traceback.format_exception(error))
+        yield repr((error.args, getattr(error, "__notes__", None), vars(error)))
+        error = error.__cause__ or error.__context__
+
+
+def damaged(secret: bytes) -> dict[str, bytes]:
+    """A secret as it gets lost on its way."""
+    lines = secret.splitlines(keepends=True)
+    return {
+        "cut": secret[: len(secret) // 2],
+        "without its first line": b"".join(lines[1:]),
+        "without a line in its middle": b"".join(lines[:2] + lines[3:]),
+        "on one line": b"".join(line.strip() for line in lines),
+        "one letter changed": secret.replace(b"A", b"B", 1),
+        "twice": secret + secret,
+        "in UTF-16": secret.decode().encode("utf-16"),
+    }
+
+
+@pytest.mark.parametrize("passphrase", ["wrong " + PASSPHRASE, PASSPHRASE[:-1], None])
+@pytest.mark.parametrize("damage", [None, *damaged(b"\n\n\n")])
+def test_no_exception_carries_an_openpgp_secret(damage: str | None, passphrase: str | None) -> None:
     secret = pgp_secret(KIND, passphrase=PASSPHRASE)
+    given = secret if damage is None else damaged(secret)[damage]
     with pytest.raises(StepError) as caught:
-        PgpSigner.load(secret, passphrase)
-    texts: list[Any] = [caught.value.args, caught.value.message, caught.value.hint]
-    assert caught.value.__cause__ is None
-    for piece in pieces(secret.decode()) | {PASSPHRASE}:
-        assert all(piece not in str(text) for text in texts)
+        PgpSigner.load(given, passphrase)
+    for piece in pieces(secret.decode()) | pieces(PASSPHRASE) | pieces(str(pgp_tsk(KIND))):
+        assert all(piece not in text for text in told(caught.value))
+
+
+@pytest.mark.parametrize("damage", damaged(b"\n\n\n"))
+@pytest.mark.parametrize(
+    "algorithm", [Algorithm.ECDSA_P256_SHA256, Algorithm.RSA_PSS_2048_SHA256, Algorithm.ML_DSA_65]
+)
+def test_no_exception_carries_a_pem_key(algorithm: Algorithm, damage: str) -> None:
+    secret = private_pem(make_private_key(algorithm))
+    error: BaseException | None = None
+    try:
+        signer = PkixSigner.load(damaged(secret)[damage])
+        signer.key_on(attestor())
+    except StepError as caught:
+        error = caught
+    assert error is not None
+    for piece in pieces(secret.decode()):
+        assert all(piece not in text for text in told(error))
 
 
 def test_no_value_shows_its_secret() -> None:
-    signer = PgpSigner.load(pgp_secret(KIND, passphrase=PASSPHRASE), PASSPHRASE)
-    for piece in pieces(str(pgp_tsk(KIND))) | {PASSPHRASE}:
-        assert piece not in repr(signer)
+    pgp = PgpSigner.load(pgp_secret(KIND, passphrase=PASSPHRASE), PASSPHRASE)
+    for piece in pieces(str(pgp_tsk(KIND))) | pieces(PASSPHRASE):
+        assert piece not in repr(pgp)
+    for algorithm in Algorithm:
+        pkix = PkixSigner.load(private_pem(make_private_key(algorithm)))
+        assert repr(pkix) == "PkixSigner(key_id=None)"
 
 
 def test_no_secret_can_be_on_a_command_line() -> None:
-    """Secrets come from files and two variables, and the program starts no other program."""
+    """Secrets come from files and two variables, and the one other program that may be started is
+    docker's credential helper, which is asked on its standard input."""
     command: Any = typer.main.get_command(step.cli.app)
     flags = {flag for verb in command.commands.values() for one in verb.params for flag in one.opts}
     secret = {flag for flag in flags if re.search("passphrase|password|token|secret|private", flag)}
     assert secret == {"--pgp-passphrase-file"}
+    starts = re.compile(r"\b(subprocess|os\.(system|exec\w*|spawn\w*|popen|fork))\b")
     sources = Path(step.cli.__file__).parents[1].rglob("*.py")
-    text = "\n".join(source.read_text() for source in sources)
-    assert not re.search(r"\b(subprocess|os\.(system|exec\w*|spawn\w*|popen|fork))\b", text)
+    assert {one.name for one in sources if starts.search(one.read_text())} <= {"credentials.py"}

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 
 from step.attest import Progress
+from step.discovery.record import Discovered, Origin
 from step.reporting.console import Terminal
 from step.reporting.report import Report
 from tests.reporting import runner
@@ -71,6 +72,23 @@ def test_plain() -> None:
         f"  for: {WEB}, projects/p/attestors/prod",
         "  hint: Register the key.",
         "error: no image was given",
+    ]
+
+
+def test_discovered() -> None:
+    out, err = Stream(), Stream()
+    found = [
+        Discovered(APP, Origin("the registry", tag="v1\n::error::x")),
+        Discovered(WEB, Origin("-")),
+    ]
+    Terminal(out, err, {}).discovered(found)
+    assert err.text() == ""
+    assert out.text().splitlines() == [
+        str(APP),
+        "  source      the registry",
+        r"  tag         v1\x0a::error::x",
+        str(WEB),
+        "  source      -",
     ]
 
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from step.attest import Failure, Receipt
+from step.discovery.record import Discovered, Origin
 from step.errors import (
     BadInput,
     ExitCode,
@@ -23,7 +24,7 @@ from step.errors import (
     StepError,
     Unavailable,
 )
-from step.reporting.receipts import document, fitted
+from step.reporting.receipts import document, fitted, listing
 from step.reporting.report import Report
 from tests.reporting import runner
 from tests.reporting.reports import (
@@ -31,6 +32,7 @@ from tests.reporting.reports import (
     CREATED,
     DRY_RUN,
     EXISTING,
+    HOSTILE,
     REFUSED,
     UNUSABLE,
     WEB,
@@ -55,6 +57,7 @@ RECEIPT_KEYS = [
     "resource_uri",
     "build",
     "version",
+    "origin",
 ]
 ERROR_KEYS = ["image", "attestor", "exit_code", "message", "hint"]
 
@@ -137,14 +140,52 @@ def test_a_receipt_is_the_contract_s() -> None:
         "resource_uri": f"https://{APP}",
         "build": "https://ci/1",
         "version": "1.2.3",
+        "origin": None,
     }
+
+
+def test_a_receipt_says_where_the_digest_came_from() -> None:
+    origins = (
+        Discovered(WEB, Origin("--digest")),
+        Discovered(APP, Origin("the registry", tag="v1", build="b", commit="c" * 40)),
+    )
+    whole = replace(report(CREATED, EXISTING), discovered=origins)
+    app, web = json.loads(document(whole))["receipts"]
+    assert app["image"] == str(APP)
+    assert app["origin"] == {
+        "source": "the registry",
+        "tag": "v1",
+        "build": "b",
+        "trigger": None,
+        "repository": None,
+        "commit": "c" * 40,
+    }
+    assert web["origin"]["source"] == "--digest"
+
+
+@given(HOSTILE)
+def test_hostile_origins_start_no_command(text: str) -> None:
+    found = [Discovered(APP, Origin(text, tag=text))]
+    listed = listing(found, [REFUSED])
+    assert runner.commands(listed) == []
+    [one] = json.loads(listed)["images"]
+    assert list(one) == ["image", "digest", "origin"]
+    assert one["origin"]["source"] == text
+    assert [list(error) for error in json.loads(listed)["errors"]] == [ERROR_KEYS]
 
 
 def test_what_a_receipt_lacks_is_null() -> None:
     (receipt,) = json.loads(document(report(DRY_RUN)))["receipts"]
     assert list(receipt) == RECEIPT_KEYS
     lacking = {key for key, value in receipt.items() if value is None}
-    assert lacking == {"occurrence", "signature", "create_time", "visible_after_seconds", "build"}
+    assert lacking == {
+        "occurrence",
+        "signature",
+        "create_time",
+        "visible_after_seconds",
+        "build",
+        "origin",
+    }
 
 
 def test_times_are_in_utc() -> None:

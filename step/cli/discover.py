@@ -1,0 +1,67 @@
+"""`binauthz-attest discover`."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from step.cli import options as opt
+from step.cli.edge import Edge
+from step.cli.images import ImageChoice
+from step.cli.outcome import warn_of_emulator
+from step.errors import ExitCode, StepError
+
+
+def discover(
+    context: typer.Context,
+    images: opt.Images = None,
+    image: opt.Image = None,
+    digest: opt.Digest = None,
+    metadata: opt.Metadata = None,
+    from_file: opt.FromFile = None,
+    build: opt.Build = None,
+    workspace: opt.Workspace = None,
+    resolve_tags: opt.ResolveTags = False,
+    check_registry: opt.CheckRegistry = False,
+    platforms: opt.Platforms = "index",
+    project: opt.Project = None,
+    format: opt.OutputFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
+) -> None:
+    """Show which images attest would attest, and where each digest came from.
+
+    Changes nothing, and needs no credentials unless a registry or Cloud Build is asked.
+    """
+    from step.attest import Failure
+    from step.reporting.console import Terminal
+    from step.reporting.receipts import listing
+
+    edge: Edge = context.obj
+    choice = ImageChoice(
+        references=images or (),
+        image=image,
+        digest=digest,
+        metadata=metadata,
+        from_file=from_file or (),
+        build=build,
+        project=project,
+        workspace=workspace,
+        resolve_tags=resolve_tags,
+        check_registry=check_registry,
+        platforms=platforms,
+    )
+    terminal = Terminal(sys.stdout, sys.stderr, edge.environ)
+    failures = []
+    try:
+        warn_of_emulator(terminal, edge)
+        discovered = choice.discover(edge, edge.connection())
+    except StepError as error:
+        discovered = ()
+        failures = [Failure(None, None, error)]
+    if format is opt.Format.JSON:
+        sys.stdout.write(listing(discovered, failures))
+    else:
+        terminal.discovered(discovered)
+    for failure in failures:
+        terminal.failure(failure)
+    raise typer.Exit(max((one.error.exit_code for one in failures), default=ExitCode.DONE))

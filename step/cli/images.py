@@ -1,0 +1,162 @@
+"""Which images: from options, records, builds and registries to references by digest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from step.cli.edge import Edge, read_text
+
+if TYPE_CHECKING:
+    from step.cloud.connection import Connection
+    from step.discovery.environment import Environment
+    from step.discovery.record import Discovered, Record
+    from step.discovery.registry import Registry
+    from step.model.build import Build, BuildName
+
+
+@dataclass(frozen=True, slots=True)
+class ImageChoice:
+    """What the options say of the images; None or empty where nothing was given."""
+
+    references: Sequence[str]
+    image: str | None
+    digest: str | None
+    metadata: str | None
+    from_file: Sequence[str]
+    build: str | None
+    project: str | None
+    workspace: str | None
+    resolve_tags: bool
+    check_registry: bool
+    platforms: str
+    only_one: bool = False
+    """Whether exactly one image must be meant: a signature made elsewhere is for one."""
+
+    def discover(self, edge: Edge, connection: Connection) -> tuple[Discovered, ...]:
+        """The images, and where each digest came from.
+
+        Asks Cloud Build only for `--build`, or for the name of what a running build pushed; a
+        registry only for tags, existence or platforms. Raises BadInput, Refused, NotAllowed,
+        NotFound or Unavailable.
+        """
+        from step.discovery.builds import running_names
+        from step.discovery.images import find_images
+        from step.discovery.registry import Platforms
+
+        sources = _Sources(self, edge, connection)
+        platforms = Platforms.parse(self.platforms)
+        records = tuple(sources.records())
+        running = sources.running_build(records)
+        found = find_images(
+            self.references,
+            name=self.image,
+            digest=self.digest,
+            records=records,
+            resolve=sources.registry.resolve if self.resolve_tags else None,
+            default_names=running_names(running) if running else (),
+            not_before=sources.began,
+            expected=1 if self.only_one else None,
+        )
+        if platforms != Platforms():
+            found = tuple(dict.fromkeys(each for one in found for each in sources.children(one)))
+        if self.check_registry:
+            for one in found:
+                sources.registry.manifest(one.image)
+        return found
+
+
+@dataclass
+class _Sources:
+    """What is asked for the images, each at most once, and only if it is needed."""
+
+    choice: ImageChoice
+    edge: Edge
+    connection: Connection
+    began: datetime | None = None
+    """When the build that was asked for began: no record of it is older."""
+
+    def records(self) -> Iterator[Record]:
+        """The records that were given, or else those that the workspace holds."""
+        from step.discovery.records import parse_record
+        from step.discovery.workspace import search
+
+        choice = self.choice
+        if choice.metadata:
+            yield parse_record(choice.metadata, "--metadata")
+        for path in choice.from_file:
+            yield _record_at(path)
+        if choice.build:
+            yield self._build(choice.build)
+        given = choice.references or choice.digest or choice.metadata or choice.from_file
+        if not (given or choice.build) and (workspace := self._workspace()):
+            yield from search(workspace)
+
+    def running_build(self, records: Sequence[Record]) -> Build | None:
+        """The Cloud Build build around this step, asked only if a record lacks a name."""
+        nameless = any(not found.names for record in records for found in record.found)
+        running = self.environment.running_build
+        if self.choice.image or not nameless or running is None:
+            return None
+        return self._read(running)
+
+    def children(self, one: Discovered) -> Iterator[Discovered]:
+        """An image and the manifests of the platforms that are asked for."""
+        from step.discovery.registry import Platforms
+
+        platforms = Platforms.parse(self.choice.platforms)
+        for image in self.registry.expand(one.image, platforms):
+            if image == one.image:
+                yield one
+            else:
+                source = f"platform of {one.image.digest}, {one.origin.source}"
+                yield replace(one, image=image, origin=replace(one.origin, source=source))
+
+    @cached_property
+    def environment(self) -> Environment:
+        """The CI around this run."""
+        from step.discovery.environment import Environment
+
+        return Environment.detect(self.edge.environ)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """Registries, with the credentials that docker would use."""
+        from step.discovery.credentials import Keychain
+        from step.discovery.registry import Registry
+
+        keychain = Keychain.load(self.edge.environ, google=self.connection.access_token)
+        return Registry(keychain, self.edge.clock)
+
+    def _build(self, text: str) -> Record:
+        from step.discovery.builds import record_of
+        from step.model.build import BuildName
+
+        name = BuildName.parse(text, self.choice.project, self.edge.environ.get("LOCATION"))
+        return record_of(self._read(name), f"Cloud Build {name.id}")
+
+    def _read(self, name: BuildName) -> Build:
+        from step.cloud.builds import Builds
+
+        build = Builds(self.connection).get(name)
+        self.began = build.started
+        return build
+
+    def _workspace(self) -> Path | None:
+        """Where to look for records; outside of CI only where `--workspace` says."""
+        named = self.choice.workspace
+        return Path(named) if named else self.environment.workspace
+
+
+def _record_at(path: str) -> Record:
+    from step.discovery.layout import read_layout
+    from step.discovery.records import parse_record
+
+    if path != "-" and Path(path).is_dir():
+        return read_layout(Path(path), path)
+    text = read_text(path, "--from-file")
+    return parse_record(text, "standard input" if path == "-" else path)

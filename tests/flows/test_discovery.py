@@ -1,0 +1,198 @@
+"""From every source of a digest to the receipt that says where it came from."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.world import ATTESTOR, DIGEST, IMAGE, PROJECT, Result, World, kms_seed
+
+NAME = IMAGE.partition("@")[0]
+BUILD = f"projects/{PROJECT}/locations/europe-west1/builds/6a1c0f52-52b3-4b07-a9b9-0f6c1fbb44b7"
+COMMIT = "0123456789" * 4
+RECORD = {"containerimage.digest": DIGEST, "image.name": f"{NAME}:v1"}
+
+
+def build_seed(**changes: Any) -> dict[str, Any]:
+    """The usual seed, and a build that pushed the image."""
+    build = {
+        "name": BUILD,
+        "id": BUILD.rpartition("/")[2],
+        "projectId": PROJECT,
+        "status": "SUCCESS",
+        "images": [f"{NAME}:v1"],
+        "results": {"images": [{"name": f"{NAME}:v1", "digest": DIGEST}]},
+        "substitutions": {
+            "TRIGGER_NAME": "on-main",
+            "REPO_FULL_NAME": "me/app",
+            "COMMIT_SHA": COMMIT,
+        },
+    }
+    return kms_seed() | {"builds": [build | changes]}
+
+
+def discovered(result: Result) -> list[dict[str, Any]]:
+    """What `discover` found, without an error."""
+    document = json.loads(result.out)
+    assert list(document) == ["images", "errors"]
+    assert document["errors"] == []
+    assert result.code == 0
+    images: list[dict[str, Any]] = document["images"]
+    return images
+
+
+def test_discover_shows_what_attest_would_attest(kms_world: World, tmp_path: Path) -> None:
+    record = tmp_path / "build.json"
+    record.write_text(json.dumps(RECORD))
+    [found] = discovered(kms_world.run("discover", "--from-file", str(record), "--format", "json"))
+    assert (found["image"], found["digest"]) == (IMAGE, DIGEST)
+    assert str(record) in found["origin"]["source"]
+    assert kms_world.methods == []
+
+
+def test_discover_for_people(kms_world: World) -> None:
+    result = kms_world.run("discover", IMAGE)
+    assert result.out.startswith(f"{IMAGE}\n  source ")
+    refused = kms_world.run("discover", f"{NAME}:v1")
+    assert (refused.code, refused.out) == (2, "")
+    assert "error: " in refused.err
+    assert "--resolve-tags" in refused.err
+
+
+def test_discover_needs_no_credentials(monkeypatch: pytest.MonkeyPatch, kms_world: World) -> None:
+    monkeypatch.delenv("BINAUTHZ_EMULATOR_HOST")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere")
+    assert kms_world.run("discover", IMAGE).code == 0
+
+
+def test_the_images_of_a_build_and_its_origin_are_in_the_receipt(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(build_seed())
+    result = world.run("attest", "--build", BUILD, "--attestor", ATTESTOR, "--format", "json")
+    receipt = result.receipt
+    assert receipt["image"] == IMAGE
+    origin = receipt["origin"]
+    assert origin.pop("source")
+    assert origin == {
+        "tag": None,
+        "build": BUILD,
+        "trigger": "on-main",
+        "repository": "me/app",
+        "commit": COMMIT,
+    }
+
+
+@pytest.mark.parametrize("status", ["FAILURE", "WORKING", "CANCELLED", "INTERNAL_ERROR"])
+def test_a_build_that_did_not_succeed_is_refused(
+    make_world: Callable[..., World], status: str
+) -> None:
+    world = make_world(build_seed(status=status))
+    result = world.run("attest", "--build", BUILD, "--attestor", ATTESTOR, "--format", "json")
+    assert result.code == 3
+    assert status in result.error["message"]
+    assert world.methods == ["GetBuild"]
+
+
+def test_an_image_that_the_build_lists_but_did_not_push_is_refused(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(build_seed(images=[f"{NAME}:v1", f"{NAME}-sidecar:v1"]))
+    result = world.run("attest", "--build", BUILD, "--attestor", ATTESTOR, "--format", "json")
+    assert result.code == 3
+    assert f"{NAME}-sidecar" in result.error["message"]
+
+
+def test_a_build_that_does_not_exist(kms_world: World) -> None:
+    result = kms_world.run("discover", "--build", BUILD, "--format", "json")
+    assert result.code == 5
+
+
+@pytest.mark.parametrize("explicit", [True, False])
+def test_a_record_is_found_in_the_workspace(
+    kms_world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, explicit: bool
+) -> None:
+    """As on GitHub, where the build step left its metadata file."""
+    (tmp_path / "metadata.json").write_text(json.dumps(RECORD))
+    (tmp_path / "README.md").write_text("nothing")
+    if explicit:
+        arguments = ["--workspace", str(tmp_path)]
+    else:
+        arguments = []
+        monkeypatch.setenv("GITHUB_ACTIONS", "true")
+        monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
+    [found] = discovered(kms_world.run("discover", *arguments, "--format", "json"))
+    assert found["image"] == IMAGE
+    assert "metadata.json" in found["origin"]["source"]
+
+
+def test_two_records_in_the_workspace_are_listed_and_refused(
+    kms_world: World, tmp_path: Path
+) -> None:
+    (tmp_path / "metadata.json").write_text(json.dumps(RECORD))
+    other = RECORD | {"image.name": f"{NAME}-other"}
+    (tmp_path / "build-metadata.json").write_text(json.dumps(other))
+    result = kms_world.run("discover", "--workspace", str(tmp_path))
+    assert result.code == 2
+    assert "metadata.json" in result.err
+    assert "build-metadata.json" in result.err
+
+
+def test_an_empty_workspace_and_none(kms_world: World, tmp_path: Path) -> None:
+    for arguments in ([], ["--workspace", str(tmp_path)]):
+        result = kms_world.run("discover", *arguments)
+        assert result.code == 2
+        assert "no image was given" in result.err
+    missing = kms_world.run("discover", "--workspace", str(tmp_path / "missing"))
+    assert "is not a folder" in missing.err
+
+
+def test_in_a_running_build_its_record_names_what_a_file_does_not(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """kaniko's --digest-file has no name; the build's `images` has, and nothing else is needed."""
+    world = make_world(build_seed(status="WORKING", results={}))
+    (tmp_path / "digest").write_text(DIGEST)
+    monkeypatch.setenv("BUILDER_OUTPUT", str(tmp_path))
+    monkeypatch.setenv("PROJECT_ID", PROJECT)
+    monkeypatch.setenv("LOCATION", "europe-west1")
+    monkeypatch.setenv("BUILD_ID", BUILD.rpartition("/")[2])
+    arguments = ["--from-file", str(tmp_path / "digest"), "--format", "json"]
+    [found] = discovered(world.run("discover", *arguments))
+    assert found["image"] == IMAGE
+    assert world.methods == ["GetBuild"]
+
+
+def test_a_record_older_than_the_build_is_of_another_build(
+    make_world: Callable[..., World], tmp_path: Path
+) -> None:
+    """A workspace that is kept from run to run keeps the record of an earlier one."""
+    world = make_world(build_seed(startTime="2026-11-02T10:00:00Z"))
+    statement = {"metadata": {"buildFinishedOn": "2026-11-01T10:00:00Z"}}
+    (tmp_path / "build.json").write_text(
+        json.dumps(RECORD | {"buildx.build.provenance": statement})
+    )
+    arguments = ["--build", BUILD, "--from-file", str(tmp_path / "build.json")]
+    result = world.run("discover", *arguments)
+    assert result.code == 2
+    assert "before" in result.err
+
+
+def test_standard_input_is_called_by_its_name(
+    kms_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stdin = io.TextIOWrapper(io.BytesIO(json.dumps(RECORD).encode()))
+    monkeypatch.setattr("sys.stdin", stdin)
+    [found] = discovered(kms_world.run("discover", "--from-file", "-", "--format", "json"))
+    assert found["origin"]["source"].startswith("standard input")
+
+
+def test_platforms_that_are_none(kms_world: World) -> None:
+    result = kms_world.run("discover", IMAGE, "--platforms", "amd64")
+    assert result.code == 2
+    assert "amd64" in result.err
