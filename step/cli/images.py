@@ -86,14 +86,15 @@ class _Sources:
         from step.discovery.workspace import search
 
         choice = self.choice
-        if choice.metadata:
+        if choice.metadata is not None:
             yield parse_record(choice.metadata, "--metadata")
         for path in choice.from_file:
             yield _record_at(path)
-        if choice.build:
+        if choice.build is not None:
             yield self._build(choice.build)
-        given = choice.references or choice.digest or choice.metadata or choice.from_file
-        if not (given or choice.build) and (workspace := self._workspace()):
+        named = (choice.digest, choice.metadata, choice.build)
+        given = choice.references or choice.from_file or any(one is not None for one in named)
+        if not given and (workspace := self._workspace()):
             yield from search(workspace)
 
     def running_build(self, records: Sequence[Record]) -> Build | None:
@@ -153,10 +154,10 @@ class _Sources:
 
 
 def _record_at(path: str) -> Record:
-    from step.discovery.layout import read_layout
+    from step.discovery.layout import is_folder, read_layout
     from step.discovery.records import parse_record
 
-    if path != "-" and Path(path).is_dir():
+    if path not in ("", "-") and is_folder(Path(path)):
         return read_layout(Path(path), path)
     text = read_text(path, "--from-file")
     return parse_record(text, "standard input" if path == "-" else path)

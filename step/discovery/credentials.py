@@ -5,12 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import re
-import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
+from select import select
+from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 from typing import Any, TypeAlias
 
+from step.clock import SystemClock
 from step.errors import BadInput, NotAllowed
 
 # Docker Hub's registry goes by several names; docker's configuration has it under an old address
@@ -34,6 +38,7 @@ _OURS = ("BINAUTHZ_", "INPUT_")
 # (https://cloud.google.com/artifact-registry/docs/docker/authentication#token).
 _GOOGLE_USER = "oauth2accesstoken"
 _CONFIG_LIMIT = 1 << 20
+_ANSWER_LIMIT = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,35 +151,58 @@ class Keychain:
             )
         program = f"docker-credential-{helper}"
         try:
-            done = subprocess.run(
-                [program, "get"],
-                input=server.encode(),
-                capture_output=True,
-                env=self._environ,
-                timeout=_HELPER_SECONDS,
-                check=False,
-            )
+            status, said = _run([program, "get"], server.encode(), self._environ)
         except FileNotFoundError:
             raise BadInput(
                 f"{program}, which docker's config.json names for {server}, is not installed",
                 "Install it, or point DOCKER_CONFIG to a folder whose config.json names none.",
             ) from None
-        except subprocess.TimeoutExpired:
+        except TimeoutExpired:
             raise NotAllowed(
                 f"{program} did not answer within {_HELPER_SECONDS:g} s",
                 "It may be waiting for somebody to unlock a keychain.",
             ) from None
         except OSError as error:
             raise BadInput(f"{program} cannot be run: {error.strerror}") from None
-        if done.returncode:
-            if _MISS.encode() in done.stdout + done.stderr:
+        if status:
+            if _MISS.encode() in said:
                 return None
             # What it printed stays out: it may hold what it was asked for.
             raise NotAllowed(
-                f"{program} failed with status {done.returncode} for {server}",
+                f"{program} failed with status {status} for {server}",
                 f"docker login {server} again, or take the helper out of docker's config.json.",
             )
-        return _from_helper(done.stdout, program)
+        return _from_helper(said, program)
+
+
+def _run(command: list[str], question: bytes, environ: Mapping[str, str]) -> tuple[int, bytes]:
+    """Its status and what it printed, which as for docker is all that counts.
+
+    https://github.com/docker/docker-credential-helpers/blob/master/client/client.go. Of more than
+    an answer can be, only the beginning is read. Raises TimeoutExpired.
+    """
+    elapsed = SystemClock().elapsed
+    until = elapsed() + timedelta(seconds=_HELPER_SECONDS)
+
+    def left() -> float:
+        return max((until - elapsed()).total_seconds(), 0)
+
+    with Popen(command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environ, bufsize=0) as process:
+        assert process.stdin  # noqa: S101 - a pipe, as the other
+        assert process.stdout  # noqa: S101
+        try:
+            with suppress(BrokenPipeError), process.stdin as asked:
+                asked.write(question)
+            said = bytearray()
+            while select([process.stdout], [], [], left())[0]:
+                said += (chunk := process.stdout.read(_ANSWER_LIMIT))
+                if len(said) > _ANSWER_LIMIT:
+                    return 0, bytes(said)
+                if not chunk:
+                    return process.wait(left()), bytes(said)
+            raise TimeoutExpired(command, _HELPER_SECONDS)
+        finally:
+            process.kill()
 
 
 def _read_file(path: Path) -> str | None:
@@ -236,6 +264,8 @@ def _from_auths(entry: object, registry: str) -> Credential | None:
     if not all(isinstance(value, str) for value in values):
         raise broken
     registry_token, identity_token, auth, username, password = values
+    if not _sendable(*values):
+        raise broken
     if registry_token:
         return RegistryToken(registry_token)
     if identity_token:
@@ -261,7 +291,7 @@ def _from_helper(output: bytes, program: str) -> Credential | None:
     user, secret = (
         (answer.get("Username"), answer.get("Secret")) if isinstance(answer, dict) else (None, None)
     )
-    if not isinstance(user, str) or not isinstance(secret, str):
+    if not isinstance(user, str) or not isinstance(secret, str) or not _sendable(user, secret):
         raise NotAllowed(
             f"{program} did not answer with a user name and a secret",
             "It has to print them as a JSON object with Username and Secret.",
@@ -269,3 +299,8 @@ def _from_helper(output: bytes, program: str) -> Credential | None:
     if not secret:
         return None
     return IdentityToken(secret) if user == _TOKEN_USER else Login(user, secret)
+
+
+def _sendable(*texts: object) -> bool:
+    """Whether the texts have bytes: JSON may escape half of a pair of surrogates."""
+    return not any(isinstance(text, str) and re.search("[\ud800-\udfff]", text) for text in texts)

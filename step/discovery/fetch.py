@@ -33,6 +33,11 @@ _FIRST_PAUSE = timedelta(seconds=1)
 _LONGEST_PAUSE = timedelta(seconds=20)
 
 _PORTS = {"http": 80, "https": 443}
+# What all readers of an URL split alike: with a backslash, a blank, or a host that is not ASCII or
+# holds escapes, requests asks another host than the one that urllib shows us.
+_PLAIN_URL = re.compile(
+    r"https?://(?:[a-z0-9._~-]+|\[[0-9a-f:.]+\])(?::[0-9]*)?(?:[/?#][^\s\\]*)?", re.IGNORECASE
+)
 
 # 303 is for the answer to a form, and 300 leaves the choice to a person (RFC 9110, 15.4).
 REDIRECTS = frozenset({301, 302, 307, 308})
@@ -54,7 +59,7 @@ class Address:
             host, port = (parts.hostname or "").rstrip("."), parts.port
         except ValueError:
             host, port = "", None
-        if not host or parts.scheme not in _PORTS or "@" in parts.netloc:
+        if not host or port == 0 or not _PLAIN_URL.fullmatch(url):
             raise BadInput(f"{url[:100]!r} is not an address that can be asked")
         return cls(parts.scheme, host.lower(), port or _PORTS[parts.scheme])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -71,6 +72,9 @@ KNOWN = (
     "Known are the records of docker buildx, jib, skaffold, pack, goreleaser, docker inspect and "
     "Cloud Build, a file that holds one digest sha256:…, and lines of registry/repository@sha256:…"
 )
+
+# The digits of a digest as they stand in a text, whole and by themselves.
+HASH = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 # No message lists more than this.
 _LISTED = 8

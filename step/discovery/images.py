@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import cache
 from typing import TypeVar
 
 from step.discovery.formats import listed
@@ -49,7 +50,9 @@ def find_images(
         _require_fresh(record, not_before)
     defaults = tuple(dict.fromkeys(default_names))
     named = [(record, _named(record, wanted, defaults)) for record in every]
-    referred = [_referred(reference, resolve) for reference in references]
+    # A tag is asked for once, even if it is given twice: it may be moved in between.
+    once = cache(resolve) if resolve else None
+    referred = [_referred(reference, once) for reference in references]
     _agree(named, [one for one in referred if one.origin.tag is not None])
     images: dict[ImageRef, Discovered] = {}
     for one in referred:
@@ -151,12 +154,14 @@ def _agree(named: Sequence[tuple[Record, list[ImageRef]]], resolved: Sequence[Di
     """Two sources that give one name different digests contradict each other, or one is stale."""
     first: dict[ImageName, tuple[str, set[Digest]]] = {}
     for record, images in named:
+        of_record: dict[ImageName, set[Digest]] = {}
         for image in images:
-            digests = {other.digest for other in images if other.name == image.name}
-            source, known = first.setdefault(image.name, (record.source, digests))
+            of_record.setdefault(image.name, set()).add(image.digest)
+        for name, digests in of_record.items():
+            source, known = first.setdefault(name, (record.source, digests))
             if known != digests:
                 raise BadInput(
-                    f"{source} and {record.source} disagree about the digest of {image.name}",
+                    f"{source} and {record.source} disagree about the digest of {name}",
                     "Give one record of the build; if both images are meant, give them as "
                     "registry/repository@sha256:….",
                 )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from step.discovery.formats import (
+    HASH,
     MALFORMED,
     READABLE,
     Format,
@@ -47,6 +48,14 @@ _NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 _ATTESTATION = ("vnd.docker.reference.type", "attestation-manifest")
 
 
+def is_folder(path: Path) -> bool:
+    """Whether it is one, as far as can be seen: a path may be too long, or its parent closed."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def read_layout(folder: Path, source: str) -> Record:
     """Read what the layout's `index.json` lists: every manifest and index, each once.
 
@@ -61,6 +70,8 @@ def read_layout(folder: Path, source: str) -> Record:
         raise UnknownFormat(f"{source}: {error.message}") from None
     except BadInput as error:
         raise BadInput(f"{source}: {error.message}", error.hint) from None
+    except OSError as error:
+        raise BadInput(f"{source} cannot be read: {error.strerror}", READABLE) from None
 
 
 def _found(folder: Path) -> tuple[Found, ...]:
@@ -73,9 +84,10 @@ def _found(folder: Path) -> tuple[Found, ...]:
             raise BadInput(f"{INDEX} lists no manifests", MALFORMED)
     if not images:
         raise BadInput(f"{INDEX} lists no image", "Was the image written to this folder?")
+    shown = set(HASH.findall(text))
     names: dict[Digest, list[ImageName]] = {}
     for entry in images:
-        digest = _digest(entry, text)
+        digest = _digest(entry, shown)
         _require_intact(folder, digest)
         names.setdefault(digest, []).extend(_names(entry))
     return tuple(Found(digest, tuple(dict.fromkeys(of))) for digest, of in names.items())
@@ -94,9 +106,9 @@ def _is_image(entry: dict[str, Any]) -> bool:
     return "artifactType" not in entry and _annotations(entry).get(key) != value
 
 
-def _digest(entry: dict[str, Any], text: str) -> Digest:
+def _digest(entry: dict[str, Any], shown: set[str]) -> Digest:
     digest = Digest.parse(text_of(entry, "digest"))
-    if digest.hex not in text:
+    if digest.hex not in shown:
         raise BadInput(f"the digest {digest} is written with escapes", MALFORMED)
     kind = text_of(entry, "mediaType")
     if kind not in _MANIFESTS:
@@ -110,7 +122,7 @@ def _names(entry: dict[str, Any]) -> list[ImageName]:
     for key in _NAMES:
         name = _annotations(entry).get(key)
         # A tag alone is no name; buildah and skopeo write it.
-        if isinstance(name, str) and "/" in name:
+        if isinstance(name, str):
             with suppress(BadInput):
                 return [ImageName.parse(name)]
     return []

@@ -20,7 +20,15 @@ from step.discovery.documents import (
     read_skaffold,
     read_skopeo,
 )
-from step.discovery.formats import NOT_PUSHED, Format, Reading, UnknownFormat, listed, load_json
+from step.discovery.formats import (
+    HASH,
+    NOT_PUSHED,
+    Format,
+    Reading,
+    UnknownFormat,
+    listed,
+    load_json,
+)
 from step.discovery.lines import read_lines
 from step.discovery.record import Found, Record
 from step.errors import BadInput
@@ -30,6 +38,10 @@ from step.model.build import Build
 _TOML = re.compile(r"(?!\s*\{)(?:.*\n)*?\[\[?[A-Za-z_][A-Za-z0-9_.-]*\]\]?[ \t]*\r?(?:\n|\Z)")
 # An array too is JSON; a registry may be an IPv6 address in brackets.
 _JSON = re.compile(r"\s*(?:\{|\[(?![0-9a-fA-F:]+\]))")
+# A report is a few lines. tomllib keeps every prefix of a dotted key, so that one key of a few
+# hundred KB would take all memory.
+_TOML_LIMIT = 256 * 1024
+_TOML_DOTS = 500
 
 _READERS = (
     read_buildx,
@@ -60,7 +72,8 @@ def parse_record(text: str, source: str) -> Record:
         record = record_of(read, Format.CLOUD_BUILD.called(source))
     else:
         record = read.record(source)
-    hidden = [found.digest for found in record.found if found.digest.hex not in text]
+    shown = set(HASH.findall(text))
+    hidden = [found.digest for found in record.found if found.digest.hex not in shown]
     if hidden:
         raise BadInput(
             f"{source}: the digest {listed(hidden)} is written with escapes",
@@ -106,6 +119,8 @@ def _json_lines(text: str) -> Reading:
 
 
 def _toml(text: str) -> Reading:
+    if len(text) > _TOML_LIMIT or any(line.count(".") > _TOML_DOTS for line in text.split("\n")):
+        raise UnknownFormat("the record is TOML, and no report of pack is so large")
     try:
         reading = read_pack(tomllib.loads(text))
     except (ValueError, RecursionError):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from step.discovery.formats import READABLE, UnknownFormat, listed
-from step.discovery.layout import INDEX, MARKER, read_layout
+from step.discovery.layout import INDEX, MARKER, is_folder, read_layout
 from step.discovery.record import Record
 from step.discovery.records import parse_record
 from step.errors import BadInput
@@ -60,7 +60,7 @@ def search(workspace: Path) -> tuple[Record, ...]:
     leads out of the workspace. Records that say the same count as one. Raises BadInput when several
     are left, naming each, when a file cannot be read, and when a record shows a trap.
     """
-    if not workspace.is_dir():
+    if not is_folder(workspace):
         raise BadInput(
             f"the workspace {str(workspace)!r} is not a folder",
             "Say where the build's files are with --workspace, or name the file with --from-file.",
@@ -100,7 +100,14 @@ def _called(path: Path, workspace: Path) -> str:
 
 def _is_inside(path: Path, workspace: Path) -> bool:
     """Whether it is a plain file that, all links followed, is in the workspace."""
-    return path.is_file() and path.resolve().is_relative_to(workspace.resolve())
+    try:
+        return path.is_file() and path.resolve().is_relative_to(workspace.resolve())
+    except OSError as error:
+        raise _unreadable(path, workspace, error) from None
+
+
+def _unreadable(path: Path, workspace: Path, error: OSError) -> BadInput:
+    return BadInput(f"{_called(path, workspace)} cannot be read: {error.strerror}", READABLE)
 
 
 def _text(path: Path, workspace: Path) -> str | None:
@@ -110,9 +117,7 @@ def _text(path: Path, workspace: Path) -> str | None:
         with path.open("rb") as file:
             data = file.read(_LIMIT + 1)
     except OSError as error:
-        raise BadInput(
-            f"{_called(path, workspace)} cannot be read: {error.strerror}", READABLE
-        ) from None
+        raise _unreadable(path, workspace, error) from None
     if len(data) > _LIMIT:
         return None
     try:

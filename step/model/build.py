@@ -154,7 +154,8 @@ def _name(document: Mapping[str, Any]) -> BuildName:
 
 def _status(document: Mapping[str, Any]) -> str:
     status = document.get("status")
-    if isinstance(status, int) and not isinstance(status, bool):
+    # A value of an enum is an int32: https://protobuf.dev/programming-guides/proto3/#enum
+    if isinstance(status, int) and not isinstance(status, bool) and abs(status) < 1 << 31:
         return str(status)
     name = _field(document, "status", str) or "STATUS_UNKNOWN"
     if not re.fullmatch(r"[A-Z_]{1,40}", name):

@@ -198,3 +198,21 @@ def test_every_folder_says_who_made_it() -> None:
         source = json.loads((folder / "SOURCE.json").read_text())
         assert source["tool"] == folder.name
         assert source.keys() in ({"tool", "version"}, {"tool", "written_from"})
+
+
+def test_an_image_published_and_to_be_published_is_one_in_either_order() -> None:
+    to_be = {"name": "r.io/a:1", "type": "Docker Image"}
+    done = to_be | {"extra": {"Digest": "sha256:" + "a" * 64}}
+    for entries in ([to_be, done], [done, to_be]):
+        [found] = parse_record(json.dumps(entries), "r").found
+        assert found.digest.hex == "a" * 64
+
+
+def test_one_of_several_inspected_images_in_two_repositories_needs_a_choice() -> None:
+    digest = "sha256:" + "a" * 64
+    two = {"Id": digest, "RepoDigests": [f"r.io/a@{digest}", f"r.io/b@{digest}"]}
+    one = {"Id": digest, "RepoDigests": [f"r.io/c@{digest}"]}
+    for images in ([two, one], [one, two]):
+        assert parse_record(json.dumps(images), "r").one_of
+    # Without a digest of its own beside it, an Id in another form is not podman's.
+    assert not parse_record(json.dumps(one | {"Id": "a" * 64}), "r").one_of

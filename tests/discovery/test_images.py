@@ -176,8 +176,25 @@ def test_a_tag_is_resolved_once_and_a_digest_never() -> None:
     images = found([f"{APP}:v1", f"{WEB}:old@{B}", f"{WEB}@{C}"], resolve=resolve)
     assert [str(one.image) for one in images] == [f"{APP}@{A}", f"{WEB}@{B}", f"{WEB}@{C}"]
     assert asked == [ImageTag(NAME, "v1")]
+    found([f"{APP}:v1", f"https://{APP}:v1"], resolve=resolve)
+    assert asked == [ImageTag(NAME, "v1")] * 2
     with pytest.raises(BadInput, match="neither a tag nor a digest"):
         found([APP], resolve=resolve)
+
+
+def test_a_tag_that_moves_meanwhile_is_what_it_was_when_it_was_asked_for() -> None:
+    moving = iter((A, B))
+    images = found([f"{APP}:v1"] * 2, resolve=lambda _: Digest.parse(next(moving)))
+    assert [str(one.image) for one in images] == [f"{APP}@{A}"]
+
+
+def test_two_tags_of_one_name_are_two_images() -> None:
+    digests = {"v1": A, "v2": B}
+    images = found([f"{APP}:v1", f"{APP}:v2"], resolve=lambda one: Digest.parse(digests[one.tag]))
+    assert [(str(one.image), one.origin.tag) for one in images] == [
+        (f"{APP}@{A}", "v1"),
+        (f"{APP}@{B}", "v2"),
+    ]
 
 
 def test_a_tag_may_be_an_index_or_one_of_the_images_recorded_with_it() -> None:

@@ -112,6 +112,11 @@ def test_every_image_is_found(
             "is written with escapes",
         ),
         ({"manifests": [entry()]}, {}, "oci-layout does not say imageLayoutVersion 1.0.0"),
+        (
+            {"manifests": [entry()]},
+            {"imageLayoutVersion": "1.1.0"},
+            "oci-layout does not say imageLayoutVersion 1.0.0",
+        ),
         ({"manifests": [entry()]}, "", "oci-layout is not whole JSON"),
     ],
 )

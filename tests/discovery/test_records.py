@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from step.discovery.formats import Format, UnknownFormat
+from step.discovery.images import find_images
 from step.discovery.record import Found, Origin, Record
 from step.discovery.records import parse_record
 from step.errors import BadInput, Refused
@@ -208,8 +210,34 @@ def test_any_text_is_digests_that_it_holds_or_a_clear_error(text: str) -> None:
 def test_a_digest_that_no_reader_of_the_file_can_see_is_refused() -> None:
     text = json.dumps({"containerimage.digest": A}).replace("a" * 64, "\\u0061" * 64)
     assert json.loads(text)["containerimage.digest"] == A
-    with pytest.raises(BadInput, match="is written with escapes"):
+    # Nor does it help that the digits are a part of something else.
+    other = json.dumps({"note": "a" * 64 + "0"})
+    for one in (text, f"{text[:-1]}, {other[1:]}"):
+        with pytest.raises(BadInput, match="is written with escapes"):
+            parse_record(one, "r")
+
+
+def test_a_record_of_very_many_images_is_read_in_time() -> None:
+    """With a search of the text or the others for each, this would take minutes."""
+    digests = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(50_000)]
+    record = parse_record("".join(f"r.io/a@sha256:{digest}\n" for digest in digests), "r")
+    assert [one.digest.hex for one in record.found] == digests
+    assert len(find_images([], records=[record])) == len(digests)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[image]\n" + "a." * 300_000 + "b = 1", "[" + "a." * 2_000 + "b]\n", "[a]\n" + "b" * 300_000],
+)
+def test_toml_that_would_take_all_memory_is_no_record(text: str) -> None:
+    with pytest.raises(UnknownFormat, match="no report of pack is so large"):
         parse_record(text, "r")
+
+
+def test_a_report_with_many_tags_is_read() -> None:
+    tags = ", ".join(f'"eu.gcr.io/p/app:{number}.0.0"' for number in range(80))
+    record = parse_record(f'[image]\ntags = [{tags}]\ndigest = "{A}"\n', "r")
+    assert [str(name) for name in record.found[0].names] == ["eu.gcr.io/p/app"]
 
 
 @pytest.mark.parametrize("text", ["", build(config=A), build(digest=""), A[:19], "[]"])

@@ -225,6 +225,8 @@ def test_build_that_ended_before_it_began() -> None:
         times["buildStartedOn"],
     )
     assert "before it began" in refusal(json.dumps(metadata)).message
+    times["buildStartedOn"] = times["buildFinishedOn"]
+    assert parse_record(json.dumps(metadata), "r").made is not None
 
 
 @pytest.mark.parametrize("name", ["ko/image-refs", "apko/image-refs", "goreleaser/digests.txt"])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from step.discovery.layout import read_layout
 from step.discovery.record import Record
 from step.discovery.workspace import LAYOUTS, PLACES, search
 from step.errors import BadInput
@@ -115,6 +116,8 @@ def test_several_records_are_all_named(tmp_path: Path, name: str, text: str) -> 
         ("sub/metadata.json", METADATA),
         ("target/metadata.json", METADATA),
         ("jib-image.id", A),
+        ("oci/oci-layout", '{"imageLayoutVersion": "1.0.0"}'),
+        ("oci/index.json", '{"manifests": []}'),
     ],
 )
 def test_what_is_no_record_or_not_at_its_place_is_passed_over(
@@ -201,3 +204,25 @@ def test_a_workspace_that_is_no_folder(tmp_path: Path, name: str) -> None:
 
 def test_an_empty_workspace_holds_nothing(tmp_path: Path) -> None:
     assert search(tmp_path) == ()
+
+
+@pytest.mark.parametrize("place", ["digest", "oci/oci-layout"])
+def test_a_place_that_cannot_be_looked_at_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """As a folder whose files only another user may see."""
+    there = Path.is_file
+
+    def closed(path: Path) -> bool:
+        if path == tmp_path / place:
+            raise PermissionError(13, "Permission denied")
+        return there(path)
+
+    monkeypatch.setattr(Path, "is_file", closed)
+    with pytest.raises(BadInput, match=f"{place} cannot be read: Permission denied"):
+        search(tmp_path)
+
+
+def test_a_layout_that_cannot_be_looked_at_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="oci cannot be read: File name too long"):
+        read_layout(tmp_path / ("x" * 5000), "oci")

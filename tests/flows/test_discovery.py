@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.world import ATTESTOR, DIGEST, IMAGE, PROJECT, Result, World, kms_seed
 
@@ -166,6 +168,9 @@ def test_in_a_running_build_its_record_names_what_a_file_does_not(
     [found] = discovered(world.run("discover", *arguments))
     assert found["image"] == IMAGE
     assert world.methods == ["GetBuild"]
+    for named in (["--metadata", json.dumps(RECORD)], [*arguments, "--image", NAME]):
+        assert world.run("discover", *named).code == 0
+    assert world.methods == ["GetBuild"]
 
 
 def test_a_record_older_than_the_build_is_of_another_build(
@@ -196,3 +201,73 @@ def test_platforms_that_are_none(kms_world: World) -> None:
     result = kms_world.run("discover", IMAGE, "--platforms", "amd64")
     assert result.code == 2
     assert "amd64" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--metadata", ""], "--metadata: the record is empty: nothing was pushed"),
+        (["--digest", "", "--image", NAME], "--digest: the digest is empty"),
+        (["--from-file", ""], "--from-file: '' cannot be read"),
+        (["--build", ""], "'' is not a build of Cloud Build"),
+    ],
+)
+def test_an_empty_option_is_not_one_that_was_left_out(
+    kms_world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+) -> None:
+    """An expression that gave nothing must not fall back on what the workspace holds."""
+    (tmp_path / "image-refs").write_text(f"{IMAGE}\n")
+    monkeypatch.chdir(tmp_path)
+    result = kms_world.run("discover", *arguments, "--workspace", str(tmp_path))
+    assert (result.code, result.out) == (2, "")
+    assert message in result.err
+
+
+@pytest.mark.parametrize("option", ["--from-file", "--workspace"])
+def test_a_path_that_cannot_be_looked_at_is_bad_input(kms_world: World, option: str) -> None:
+    result = kms_world.run("discover", option, "x" * 5000)
+    assert (result.code, result.out) == (2, "")
+    assert "Traceback" not in result.err
+
+
+def test_discover_says_an_error_in_json_with_its_exit_code(kms_world: World) -> None:
+    result = kms_world.run("discover", f"{NAME}:v1", "--format", "json")
+    document = json.loads(result.out)
+    assert (document["images"], len(document["errors"])) == ([], 1)
+    assert result.code == 2
+    missing = kms_world.run("discover", "--build", BUILD, "--format", "json")
+    assert (missing.code, json.loads(missing.out)["images"]) == (5, [])
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.binary()
+    | st.lists(
+        st.sampled_from([DIGEST.encode(), b"@", b"r.io/a", b"\n", b"[a]", b"{", b"\xff"])
+    ).map(b"".join)
+)
+def test_a_file_of_any_bytes_ends_in_a_digest_that_it_holds_or_a_clear_error(
+    kms_world: World, tmp_path: Path, content: bytes
+) -> None:
+    record = tmp_path / "record"
+    record.write_bytes(content)
+    arguments = ["--image", "r.io/a", "--from-file", str(record), "--format", "json"]
+    result = kms_world.run("discover", *arguments)
+    document = json.loads(result.out)
+    assert result.code == (2 if document["errors"] else 0)
+    assert bool(document["errors"]) != bool(document["images"])
+    assert all(one["digest"].encode() in content for one in document["images"])
+
+
+def test_a_build_by_its_id_alone_is_in_the_region_of_the_step(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world(build_seed())
+    monkeypatch.setenv("LOCATION", "europe-west1")
+    arguments = ["--build", BUILD.rpartition("/")[2], "--project", PROJECT, "--format", "json"]
+    [found] = discovered(world.run("discover", *arguments))
+    assert found["image"] == IMAGE

@@ -166,6 +166,7 @@ def test_a_status_is_its_name_and_a_number_is_no_name(status: object, read: str)
         ({"name": f"builds/{ID}"}, "not a build"),
         ({"name": "projects/p/builds/other"}, "two ids"),
         ({"status": True}, "status is not text"),
+        ({"status": 1 << 31}, "status is not text"),
         ({"status": "success\n"}, "not a status"),
         ({"images": "gcr.io/p/a"}, "images is not a list"),
         ({"images": [1]}, "an entry of images is not text"),

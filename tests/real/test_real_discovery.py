@@ -66,6 +66,8 @@ def test_only_the_platforms_that_were_named(
     found = images(kms_world, pushed_index.image, "--platforms", "linux/arm64")
     children = platforms(registry, pushed_index)
     assert [one["digest"] for one in found] == [pushed_index.digest, children["arm64"]]
+    sources = [one["origin"]["source"] for one in found]
+    assert sources == ["the reference given", f"platform of {pushed_index.digest}, {sources[0]}"]
     missing = kms_world.run("discover", pushed_index.image, "--platforms", "linux/riscv64")
     assert missing.code != 0
     assert "linux/arm64" in missing.err

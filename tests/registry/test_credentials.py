@@ -198,9 +198,8 @@ def test_a_user_name_that_is_no_name_marks_an_identity_token(helper: Helper) -> 
     assert ask(environ) == IdentityToken("refresh")
 
 
-@pytest.mark.parametrize("stream", ["1", "2"])
-def test_a_helper_that_has_nothing_means_anonymous(helper: Helper, stream: str) -> None:
-    environ = helper(f"echo credentials not found in native keychain >&{stream}; exit 1")
+def test_a_helper_that_has_nothing_means_anonymous(helper: Helper) -> None:
+    environ = helper("echo credentials not found in native keychain; exit 1")
     assert ask(environ) is None
     assert ask(helper('echo \'{"Username": "", "Secret": ""}\'')) is None
 
@@ -255,6 +254,36 @@ def test_a_helper_that_hangs_is_left(helper: Helper, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(step.discovery.credentials, "_HELPER_SECONDS", 0.05)
     with pytest.raises(NotAllowed, match="docker-credential-safe did not answer within"):
         ask(helper("exec sleep 5"))
+
+
+def test_a_helper_whose_own_child_hangs_is_left_too(
+    helper: Helper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step.discovery.credentials, "_HELPER_SECONDS", 0.05)
+    with pytest.raises(NotAllowed, match="docker-credential-safe did not answer within"):
+        ask(helper("sleep 5; echo '{}'"))
+    with pytest.raises(NotAllowed, match="docker-credential-safe did not answer within"):
+        ask(helper("exec >&-; exec sleep 5"))
+
+
+def test_a_helper_that_prints_without_end_is_left(helper: Helper) -> None:
+    with pytest.raises(NotAllowed, match="did not answer with a user name and a secret"):
+        ask(helper("exec yes hush"))
+
+
+def test_a_helper_that_does_not_read_may_still_answer(helper: Helper) -> None:
+    said = '{"Username": "ci", "Secret": "%s"}' % ("s" * 100_000)
+    environ = helper(f"exec <&-; echo warning >&2; printf '%s' '{said}'")
+    assert ask(environ) == Login("ci", "s" * 100_000)
+
+
+@pytest.mark.parametrize("name", ["username", "password", "identitytoken"])
+def test_half_a_character_is_no_credential(helper: Helper, name: str) -> None:
+    """JSON can escape it, and nothing can send it."""
+    with pytest.raises(BadInput, match=r"the entry for r\.example in docker's config"):
+        find("r.example", auths={"r.example": LOGIN | {name: "\ud800"}})
+    with pytest.raises(NotAllowed, match="did not answer with a user name and a secret"):
+        ask(helper('echo \'{"Username": "ci", "Secret": "\\\\ud800"}\''))
 
 
 @pytest.mark.parametrize("given", ["DOCKER_CONFIG", "HOME"])

@@ -185,6 +185,15 @@ def test_another_document_and_an_ambiguous_one_are_refused(body: bytes, kind: st
         parse(body, kind)
 
 
+def test_header_and_document_must_call_it_the_same() -> None:
+    """Each alone would be taken; a client that believes the other sees another image."""
+    other = "application/vnd.docker.distribution.manifest.v2+json"
+    body = manifest("application/vnd.oci.image.manifest.v1+json")
+    with pytest.raises(Refused, match="the registry calls it"):
+        Manifest.parse(body, other, "r.example/a:1")
+    assert Manifest.parse(body, "application/vnd.oci.image.manifest.v1+json", "a").children is None
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"7", b"\xff{}", b"[" * 100_000])
 def test_what_is_no_json_object_is_no_answer_of_a_registry(body: bytes) -> None:
     with pytest.raises(Unavailable, match="not a manifest but text/html"):

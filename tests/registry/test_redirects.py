@@ -9,6 +9,7 @@ import pytest
 from step.discovery.credentials import Keychain
 from step.discovery.registry import Registry
 from step.errors import NotAllowed, Unavailable
+from step.model.image import ImageTag
 from tests.registry.asking import BODY, anonymous, image, replies, tag
 from tests.registry.hostile import (
     Reply,
@@ -88,7 +89,22 @@ def test_redirects_without_an_end_are_left(
 
 
 @pytest.mark.parametrize(
-    "location", ["ftp://a.example/", "file:///etc/passwd", "http://u:p@a.example/", "http://[::1/"]
+    "location",
+    [
+        "ftp://a.example/",
+        "file:///etc/passwd",
+        "http://u:p@a.example/",
+        "http://[::1/",
+        # What urllib3 asks here is 169.254.169.254, and what urlsplit reads is another host.
+        "https://169.254.169.254\\.a.example/",
+        "https://a%2eexample/",
+        "https://ü.example/",
+        "https://127.0.0.\xb9/",
+        "https://a.exa\tmple/",
+        "https://a.example /",
+        "https://a.example:0/",
+        "https://a[::1]/",
+    ],
 )
 def test_a_redirect_to_no_address_is_not_followed(
     start: Callable[[Script], Server], clock: FakeClock, location: str
@@ -101,8 +117,8 @@ def test_a_redirect_to_no_address_is_not_followed(
 def test_a_redirect_to_a_host_that_cannot_be_one_is_unavailable(
     start: Callable[[Script], Server], clock: FakeClock
 ) -> None:
-    server = start(replies(Reply(302, {"Location": f"https://ü{'a' * 70}.example/"})))
-    with pytest.raises(Unavailable, match="cannot be asked: InvalidURL"):
+    server = start(replies(Reply(302, {"Location": f"https://{'a' * 70}.example/"})))
+    with pytest.raises(Unavailable, match="did not answer: label empty or too long"):
         anonymous(clock).resolve(tag(server))
 
 
@@ -112,3 +128,11 @@ def test_a_redirect_off_this_machine_needs_tls(
     server = start(replies(Reply(302, {"Location": "http://registry.example/"})))
     with pytest.raises(Unavailable, match="which is not followed"):
         anonymous(clock).resolve(tag(server))
+
+
+def test_a_proxy_that_is_none_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch, clock: FakeClock
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://")
+    with pytest.raises(Unavailable, match="cannot be asked: InvalidProxyURL"):
+        anonymous(clock).resolve(ImageTag.parse("r.example/a:1"))

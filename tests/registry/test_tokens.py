@@ -229,6 +229,9 @@ def test_a_token_server_without_a_token_is_unavailable(
         "//auth.example/token",
         "/token",
         "https://[::1/token",
+        # In quotes, two are one; urllib3 ends the host before it.
+        "https://169.254.169.254\\\\.auth.example/token",
+        "https://auth.example:0/token",
         "https://auth.example:99999/token",
     ],
 )
