@@ -13,6 +13,9 @@ import typer
 from step.clock import parse_duration
 from step.errors import BadInput
 
+# https://cloud.google.com/sdk/gcloud/reference/config/set: api_endpoint_overrides
+_GCLOUD_APIS = ("BINARYAUTHORIZATION", "CLOUDBUILD", "CLOUDKMS", "CONTAINERANALYSIS")
+
 
 def emulator(
     context: typer.Context,
@@ -29,6 +32,12 @@ def emulator(
     ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option("--port", metavar="PORT", help="Port of the gRPC side; 0 for a free one.")
+    ] = 0,
+    rest_port: Annotated[
+        int,
+        typer.Option(
+            "--rest-port", metavar="PORT", help="Port of the REST side; 0 for a free one."
+        ),
     ] = 0,
     visibility_delay: Annotated[
         str,
@@ -60,7 +69,8 @@ def emulator(
 ) -> None:
     """Serve Cloud KMS, Binary Authorization, Container Analysis and Cloud Build on loopback.
 
-    Every verb uses it when BINAUTHZ_EMULATOR_HOST is set to its address. It keeps nothing, asks for
+    Every verb uses it when BINAUTHZ_EMULATOR_HOST is set to its address, and gcloud when its
+    endpoint overrides are. It keeps nothing, asks for
     no credentials and listens on loopback only.
     """
     from step.emulator import Emulator, EmulatorError, Fault, Seed
@@ -79,8 +89,12 @@ def emulator(
             call_log=call_log,
             host=host,
             port=port,
+            rest_port=rest_port,
         ) as running:
             terminal.remark(f"BINAUTHZ_EMULATOR_HOST={running.grpc_address}")
+            for api in _GCLOUD_APIS:
+                override = f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}"
+                terminal.remark(f"{override}=http://{running.rest_address}/")
             if ready_file:
                 running.write_ready_file(ready_file)
             stop.wait()

@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,7 @@ from step.emulator.faults import Fault
 from step.emulator.grafeas import Grafeas
 from step.emulator.kms import KeyManagement
 from step.emulator.refusal import EmulatorError
+from step.emulator.rest import RestServer
 from step.emulator.seed import Seed, plant
 from step.emulator.server import GrpcServer
 
@@ -27,7 +29,7 @@ def _utc_now() -> datetime:
 
 
 class Emulator:
-    """Four Google APIs on one loopback port, for as long as it is started.
+    """Four Google APIs on loopback, by gRPC and by REST, for as long as it is started.
 
     ``visibility_delay`` is the age at which a new occurrence enters lists, measured by ``now``;
     ``latency`` is slept, by ``sleep``, before each call. State lives as long as the object.
@@ -45,12 +47,13 @@ class Emulator:
         call_log: Path | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        rest_port: int = 0,
     ) -> None:
         """Raises EmulatorError when the seed or a fault does not hold together."""
         seed = seed or Seed()
         self.calls = CallLog(call_log)
-        self._host, self._port = host, port
-        self._server: GrpcServer | None = None
+        self._host, self._port, self._rest_port = host, port, rest_port
+        self._servers: tuple[GrpcServer, RestServer] | None = None
         kms = KeyManagement(now)
         grafeas = Grafeas(now, visibility_delay)
         authorization = BinaryAuthorization(now, _numbers(seed.projects))
@@ -68,21 +71,24 @@ class Emulator:
 
     def start(self) -> Self:
         """Begin to serve; EmulatorError when the address is taken or not loopback."""
-        if self._server is not None:
+        if self._servers is not None:
             raise EmulatorError("the emulator is already started")
-        self.calls.open()
-        try:
-            self._server = GrpcServer(self._dispatcher, self._host, self._port)
-        except EmulatorError:
-            self.calls.close()
-            raise
+        with ExitStack() as undo:
+            self.calls.open()
+            undo.callback(self.calls.close)
+            grpc = GrpcServer(self._dispatcher, self._host, self._port)
+            undo.callback(grpc.stop)
+            rest = RestServer(self._dispatcher, self._host, self._rest_port)
+            undo.pop_all()
+        self._servers = grpc, rest
         return self
 
     def stop(self) -> None:
         """Stop serving; calls and state stay readable."""
-        if self._server is not None:
-            self._server.stop()
-            self._server = None
+        if self._servers is not None:
+            for server in self._servers:
+                server.stop()
+            self._servers = None
         self.calls.close()
 
     def __enter__(self) -> Self:
@@ -99,9 +105,18 @@ class Emulator:
     @property
     def grpc_address(self) -> str:
         """``host:port`` of the gRPC side; EmulatorError while not started."""
-        if self._server is None:
+        return self._started[0].address
+
+    @property
+    def rest_address(self) -> str:
+        """``host:port`` of the REST side; EmulatorError while not started."""
+        return self._started[1].address
+
+    @property
+    def _started(self) -> tuple[GrpcServer, RestServer]:
+        if self._servers is None:
             raise EmulatorError("the emulator is not started")
-        return self._server.address
+        return self._servers
 
     def fail(self, *faults: str | Fault) -> None:
         """Add faults, such as ``AsymmetricSign=UNAVAILABLE:2``."""
@@ -114,8 +129,8 @@ class Emulator:
         self._dispatcher.faults.clear()
 
     def write_ready_file(self, path: Path) -> None:
-        """Write ``{"grpc": "host:port", "pid": …}``, appearing whole or not at all."""
-        ready = {"grpc": self.grpc_address, "pid": os.getpid()}
+        """Write ``{"grpc": "host:port", "rest": "host:port", "pid": …}``, whole or not at all."""
+        ready = {"grpc": self.grpc_address, "rest": self.rest_address, "pid": os.getpid()}
         part = path.with_name(path.name + ".part")
         try:
             part.write_text(json.dumps(ready) + "\n", encoding="utf-8")

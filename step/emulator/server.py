@@ -23,7 +23,7 @@ class GrpcServer:
 
     def __init__(self, dispatcher: Dispatcher, host: str, port: int) -> None:
         """Bind at once; EmulatorError when the address is not loopback or is taken."""
-        address = _loopback(host)
+        address = loopback(host)
         self._server = grpc.server(
             ThreadPoolExecutor(_WORKERS, thread_name_prefix="emulator"),
             handlers=list(_handlers(dispatcher)),
@@ -42,7 +42,7 @@ class GrpcServer:
         self._server.stop(grace=1).wait()
 
 
-def _loopback(host: str) -> str:
+def loopback(host: str) -> str:
     """The host as it stands before a port.
 
     Raises EmulatorError for anything but loopback: the emulator asks for no credentials.

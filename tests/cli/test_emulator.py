@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,14 @@ def test_a_run_against_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             line = process.stderr.readline()
             while not ready.exists():  # written right after that line
                 time.sleep(0.01)
-            address = json.loads(ready.read_text())["grpc"]
+            written = json.loads(ready.read_text())
+            address, rest = written["grpc"], written["rest"]
             assert line == f"BINAUTHZ_EMULATOR_HOST={address}\n"
+            for api in ("BINARYAUTHORIZATION", "CLOUDBUILD", "CLOUDKMS", "CONTAINERANALYSIS"):
+                override = f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}"
+                assert process.stderr.readline() == f"{override}=http://{rest}/\n"
+            with urllib.request.urlopen(f"http://{rest}/v1/{ATTESTOR}") as answer:
+                assert json.load(answer)["name"] == ATTESTOR
             monkeypatch.setenv("BINAUTHZ_EMULATOR_HOST", address)
             assert main(["attest", IMAGE, "--attestor", ATTESTOR]) == 0
         finally:
@@ -58,6 +65,7 @@ def test_a_run_against_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (["--fault", "Sign=UNAVAILABLE"], "Sign"),
         (["--latency", "50"], "duration"),
         (["--port", "x"], "--port"),
+        (["--rest-port", "70000"], "cannot listen"),
     ],
 )
 def test_settings_that_cannot_be_used(

@@ -55,12 +55,17 @@ def test_a_taken_port_is_refused(emulator: Emulator) -> None:
     port = int(emulator.grpc_address.rpartition(":")[2])
     with pytest.raises(EmulatorError, match=f"cannot listen on 127.0.0.1:{port}"):
         Emulator(port=port).start()
+    rest_port = int(emulator.rest_address.rpartition(":")[2])
+    with pytest.raises(EmulatorError, match=f"cannot listen on 127.0.0.1:{rest_port}"):
+        Emulator(rest_port=rest_port).start()
 
 
 def test_it_is_started_once_and_has_an_address_while_started() -> None:
     emulator = Emulator(Seed.parse(SEED))
     with pytest.raises(EmulatorError, match="not started"):
         _ = emulator.grpc_address
+    with pytest.raises(EmulatorError, match="not started"):
+        _ = emulator.rest_address
     with emulator, pytest.raises(EmulatorError, match="already started"):
         emulator.start()
     emulator.stop()
@@ -74,7 +79,11 @@ def test_it_is_started_once_and_has_an_address_while_started() -> None:
 def test_the_ready_file_appears_whole(emulator: Emulator, tmp_path: Path) -> None:
     path = tmp_path / "ready.json"
     emulator.write_ready_file(path)
-    assert json.loads(path.read_text()) == {"grpc": emulator.grpc_address, "pid": os.getpid()}
+    assert json.loads(path.read_text()) == {
+        "grpc": emulator.grpc_address,
+        "rest": emulator.rest_address,
+        "pid": os.getpid(),
+    }
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(EmulatorError, match="cannot write the ready file"):
         emulator.write_ready_file(tmp_path / "missing" / "ready.json")
