@@ -6,9 +6,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
-from queue import SimpleQueue
-from threading import Thread
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from step.cloud.attestors import Attestors
 from step.cloud.connection import Connection
@@ -22,16 +20,15 @@ from step.errors import (
     StepError,
     Unavailable,
 )
+from step.events import Failure, Progress
 from step.model.attestation import Attestation, Attestor, Occurrence, Signature
 from step.model.image import ImageRef
 from step.model.keys import Key
 from step.model.names import AttestorName, NoteName, ProjectName
 from step.model.payload import Payload
+from step.side_by_side import side_by_side
 from step.signing.signer import Signer
 
-# Pairs of image and attestor that are worked on at the same time. The services' quotas are per
-# minute (https://cloud.google.com/binary-authorization/quotas): more would only meet them sooner.
-_AT_ONCE = 8
 # New attestations have been seen to need seconds to be listed; no figure is published.
 _FIRST_PAUSE = timedelta(seconds=0.5)
 _LONGEST_PAUSE = timedelta(seconds=5)
@@ -68,26 +65,6 @@ class Receipt:
     resource_uri: str = ""
     create_time: datetime | None = None
     visible_after: timedelta | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why there is no receipt; image and attestor are None where the error is of no single pair."""
-
-    image: ImageRef | None
-    attestor: AttestorName | None
-    error: StepError
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What is being done, in one line; for a wait, `elapsed` of at most `limit`."""
-
-    image: ImageRef
-    attestor: AttestorName
-    doing: str
-    elapsed: timedelta | None = None
-    limit: timedelta | None = None
 
 
 Event: TypeAlias = Progress | Receipt | Failure
@@ -130,7 +107,7 @@ def attest(
         raise BadInput("there is nothing to attest", "Name at least one image and one attestor.")
     images = tuple(dict.fromkeys(images))
     readings = [_read(name, signer, Attestors(connection)) for name in dict.fromkeys(attestors)]
-    read = list(_side_by_side(readings))
+    read = list(side_by_side(readings))
     ready = [found for found in read if isinstance(found, _Ready)]
     failed = [found for found in read if isinstance(found, _Unread)]
     for unread in failed:
@@ -142,7 +119,7 @@ def attest(
         for one in ready
         for image in images
     ]
-    yield from _side_by_side(pair.events() for pair in pairs)
+    yield from side_by_side(pair.events() for pair in pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,47 +284,3 @@ class _Pair:
             resource_uri=stored.resource_uri,
             create_time=stored.create_time,
         )
-
-
-T = TypeVar("T")
-
-
-def _side_by_side(jobs: Iterable[Iterator[T]]) -> Iterator[T]:
-    """What all jobs yield, as it comes; at most `_AT_ONCE` of them run at the same time.
-
-    What one of them raises is a bug; it is raised here when the others have ended. The threads are
-    daemons, so that an interrupted program does not wait for a wait.
-    """
-    every = list(jobs)
-    count = min(_AT_ONCE, len(every))
-    found: SimpleQueue[T | _Bug | None] = SimpleQueue()
-
-    def work(mine: Sequence[Iterator[T]]) -> None:
-        for job in mine:
-            try:
-                for event in job:
-                    found.put(event)
-            except BaseException as error:  # noqa: BLE001 - raised again where it is read
-                found.put(_Bug(error))
-        found.put(None)
-
-    workers = [Thread(target=work, args=(every[i::count],), daemon=True) for i in range(count)]
-    for worker in workers:
-        worker.start()
-    running = len(workers)
-    bugs: list[BaseException] = []
-    while running:
-        match found.get():
-            case None:
-                running -= 1
-            case _Bug(error=error):
-                bugs.append(error)
-            case event:
-                yield event
-    for bug in bugs:
-        raise bug
-
-
-@dataclass(frozen=True, slots=True)
-class _Bug:
-    error: BaseException

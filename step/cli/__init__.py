@@ -17,9 +17,13 @@ from step.cli.attest import attest
 from step.cli.discover import discover
 from step.cli.edge import Edge
 from step.cli.emulator import emulator
+from step.cli.gate import WithCommand, gate
+from step.cli.listing import list_
 from step.cli.options import Format
 from step.cli.outcome import INTERRUPTED, Work, bug, deliver
 from step.cli.payload import payload
+from step.cli.policy import policy
+from step.cli.verify import verify
 from step.clock import Clock, SystemClock
 from step.errors import BadInput, StepError
 
@@ -33,9 +37,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(attest)
+app.command()(verify)
+app.command(cls=WithCommand)(gate)
+app.command("list")(list_)
 app.command()(discover)
 app.command()(payload)
 app.command()(emulator)
+app.add_typer(policy, name="policy")
 
 
 def _show_version(wanted: bool) -> None:

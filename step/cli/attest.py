@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from step.cli import options as opt
+from step.cli.attestors import attestor_names
 from step.cli.edge import Edge, read_file
 from step.cli.images import ImageChoice
 from step.cli.keys import KeyChoice
 from step.cli.outcome import Work, deliver
 from step.clock import parse_duration
 from step.errors import BadInput
-from step.model.names import AttestorName, ProjectName
+from step.model.names import ProjectName
 
 if TYPE_CHECKING:
     from step.attest import Terms
@@ -115,7 +116,7 @@ class _Request:
         from step.attest import attest
 
         terms = self._terms()
-        attestors = self._attestors()
+        attestors = attestor_names(self.attestors, self.project)
         connection = edge.connection()
         discovered = self.images.discover(edge, connection)
         images = [one.image for one in discovered]
@@ -127,14 +128,6 @@ class _Request:
         signer = self.key.signer(edge, connection)
         events = attest(images, attestors, signer, connection, terms)
         return Work(discovered, attestors, events)
-
-    def _attestors(self) -> tuple[AttestorName, ...]:
-        if not self.attestors:
-            raise BadInput(
-                "no attestor was given", "Give --attestor projects/PROJECT/attestors/ATTESTOR."
-            )
-        names = (AttestorName.parse(name, self.project) for name in self.attestors)
-        return tuple(dict.fromkeys(names))
 
     def _terms(self) -> Terms:
         from step.attest import Terms

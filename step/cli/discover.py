@@ -32,7 +32,7 @@ def discover(
 
     Changes nothing, and needs no credentials unless a registry or Cloud Build is asked.
     """
-    from step.attest import Failure
+    from step.events import Failure
     from step.reporting.console import Terminal
     from step.reporting.receipts import listing
 

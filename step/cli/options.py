@@ -234,7 +234,100 @@ OutputFile: TypeAlias = Annotated[
     str | None, _option("--output-file", "File for the receipts as JSON.", "PATH", _OUT)
 ]
 
+AtLeast: TypeAlias = Annotated[
+    int,
+    _option("--at-least", "Attestations by how many different keys of each attestor.", "N", _HOW),
+]
+EveryKey: TypeAlias = Annotated[
+    bool,
+    _option(
+        "--every-key/--no-every-key",
+        "Want one attestation by every key that an attestor lists.",
+        panel=_HOW,
+    ),
+]
+GateTimeout: TypeAlias = Annotated[
+    str, _option("--timeout", "How long to wait for a yes: 90s, 10m or 1h.", "DURATION", _HOW)
+]
+KeyFilter: TypeAlias = Annotated[
+    str | None,
+    _option("--public-key-id", "Only attestations that claim to be by this key.", "ID", _HOW),
+]
+ResultFormat: TypeAlias = Annotated[
+    Format, _option("--format", "What was found, on standard output.", "text|json", _OUT)
+]
+ResultFile: TypeAlias = Annotated[
+    str | None, _option("--output-file", "File for what was found as JSON.", "PATH", _OUT)
+]
+
 ArtifactUrl: TypeAlias = Annotated[str | None, _alias("--artifact-url")]
 KeyVersion: TypeAlias = Annotated[str | None, _alias("--keyversion")]
 PublicKeyIdOverride: TypeAlias = Annotated[str | None, _alias("--public-key-id-override")]
 AttestorProject: TypeAlias = Annotated[str | None, _alias("--attestor-project")]
+
+_WHERE = "Where it is to run"
+
+PodImages: TypeAlias = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGE",
+        help="Image as a pod names it: by digest, or by tag.",
+        envvar=_variables("IMAGES"),
+        show_envvar=False,
+    ),
+]
+PolicyProject: TypeAlias = Annotated[
+    str | None, _option("--project", "Project whose policy it is.", "PROJECT")
+]
+PolicyFile: TypeAlias = Annotated[
+    str | None,
+    _option(
+        "--policy-file",
+        "The policy as gcloud exports it, YAML or JSON, instead of the project's; - for standard "
+        "input.",
+        "PATH",
+    ),
+]
+SystemPolicyFile: TypeAlias = Annotated[
+    str | None,
+    _option(
+        "--system-policy-file",
+        "Google's system policy, as gcloud alpha container binauthz policy export-system-policy "
+        "prints it.",
+        "PATH",
+    ),
+]
+Cluster: TypeAlias = Annotated[
+    str | None,
+    _option("--cluster", "LOCATION.NAME, for rules by cluster.", "LOCATION.NAME", _WHERE),
+]
+Namespace: TypeAlias = Annotated[
+    str | None,
+    _option("--namespace", "Kubernetes namespace, for rules by it.", "NAME", _WHERE),
+]
+ServiceAccount: TypeAlias = Annotated[
+    str | None,
+    _option(
+        "--service-account",
+        "NAMESPACE:NAME, or NAME beside --namespace, for rules by Kubernetes service account.",
+        "NAME",
+        _WHERE,
+    ),
+]
+ServiceIdentity: TypeAlias = Annotated[
+    str | None,
+    _option(
+        "--service-identity",
+        "spiffe://DOMAIN/ns/NAMESPACE/sa/NAME, for rules by Istio service identity.",
+        "ID",
+        _WHERE,
+    ),
+]
+ExpectedAttestors: TypeAlias = Annotated[
+    list[str] | None,
+    _option(
+        "--attestor",
+        "Warn if the rule does not ask for this attestor's attestation. Repeatable.",
+        "NAME",
+    ),
+]

@@ -18,8 +18,9 @@ from step.model.image import ImageRef
 from step.model.names import AttestorName
 
 if TYPE_CHECKING:
-    from step.attest import Event, Failure, Receipt
+    from step.attest import Event, Receipt
     from step.discovery.record import Discovered
+    from step.events import Failure
     from step.reporting.console import Terminal
     from step.reporting.report import Report
 
@@ -78,9 +79,7 @@ def deliver(
             terminal.receipts(report)
         sys.stdout.flush()
     except OSError as error:
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - else tried again at the end
-        reason = f"standard output cannot be written: {error.strerror}"
-        report = _with(report, BadInput(reason, "--output-file writes the receipts to a file."))
+        report = _with(report, unwritable_output(error))
     if environment.ci is Ci.GITHUB:
         sys.stderr.write(github.annotate(report))
     else:
@@ -88,6 +87,15 @@ def deliver(
     if any(isinstance(failure.error, Interrupted) for failure in report.failures):
         return INTERRUPTED
     return int(report.exit_code)
+
+
+def unwritable_output(error: OSError) -> BadInput:
+    """The error for a standard output that is full or closed, which is not written to again."""
+    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - else tried again at the end
+    return BadInput(
+        f"standard output cannot be written: {error.strerror}",
+        "Send it elsewhere; a verb that has --output-file writes its result to a file.",
+    )
 
 
 def warn_of_emulator(terminal: Terminal, edge: Edge) -> None:
@@ -109,7 +117,8 @@ def bug(error: Exception) -> StepError:
 
 
 def _watch(start: Callable[[], Work], terminal: Terminal, build: str | None) -> Report:
-    from step.attest import Failure, Progress, Receipt
+    from step.attest import Receipt
+    from step.events import Failure, Progress
     from step.reporting.report import Report
 
     receipts: list[Receipt] = []
@@ -173,6 +182,6 @@ def _write(report: Report, edge: Edge, output_file: str | None) -> Report:
 
 
 def _with(report: Report, error: StepError) -> Report:
-    from step.attest import Failure
+    from step.events import Failure
 
     return replace(report, failures=(*report.failures, Failure(None, None, error)))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from google.auth.credentials import Credentials
     from google.cloud.binaryauthorization_v1 import (
         BinauthzManagementServiceV1Client,
+        SystemPolicyV1Client,
         ValidationHelperV1Client,
     )
     from google.cloud.devtools.cloudbuild_v1 import CloudBuildClient
@@ -109,6 +110,16 @@ class Connection:
 
         transport = transports.BinauthzManagementServiceV1GrpcTransport
         return Client(transport=transport(channel=self._channel(BINARY_AUTHORIZATION, transport)))
+
+    @cached_property
+    def system_policy(self) -> SystemPolicyV1Client:
+        """Binary Authorization: Google's own policy for its systems."""
+        from google.cloud.binaryauthorization_v1 import SystemPolicyV1Client as Client
+        from google.cloud.binaryauthorization_v1.services.system_policy_v1.transports import (
+            SystemPolicyV1GrpcTransport as Transport,
+        )
+
+        return Client(transport=Transport(channel=self._channel(BINARY_AUTHORIZATION, Transport)))
 
     @cached_property
     def validation(self) -> ValidationHelperV1Client:

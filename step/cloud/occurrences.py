@@ -9,7 +9,7 @@ from grafeas import grafeas_v1
 from step.cloud.attestors import to_grafeas
 from step.cloud.connection import CONTAINER_ANALYSIS, Connection
 from step.cloud.failures import Method
-from step.model.attestation import Attestation, Occurrence, Signature
+from step.model.attestation import ATTESTATION, Attestation, Occurrence, Signature
 from step.model.image import ImageRef
 from step.model.names import NoteName, ProjectName
 
@@ -29,6 +29,7 @@ _CREATE = Method(
 )
 # What gcloud asks for; the API states neither a default nor a limit for this method.
 _PAGE_SIZE = 100
+_KINDS = {int(one): name for name, one in grafeas_v1.NoteKind.__members__.items()}
 
 
 class Occurrences:
@@ -40,9 +41,17 @@ class Occurrences:
     def of(self, note: NoteName, image: ImageRef) -> Iterator[Occurrence]:
         """The attestations on a note for an image's digest, read page by page as they are used.
 
+        Needs roles/containeranalysis.notes.occurrences.viewer on the note.
+        """
+        return (one for one in self.on(note, image) if one.kind == ATTESTATION)
+
+    def on(self, note: NoteName, image: ImageRef | None = None) -> Iterator[Occurrence]:
+        """Whatever is on a note, of any kind: for an image's digest, or all of it.
+
         Matched by the digest at the end of the resource's URI, since writers spell what is before
         it differently. Needs roles/containeranalysis.notes.occurrences.viewer on the note.
         """
+        about = f'has_suffix(resourceUrl, "{image.digest}")' if image else ""
         token = ""
         while True:
             page = self._connection.call(
@@ -50,15 +59,13 @@ class Occurrences:
                 self._connection.occurrences.list_note_occurrences,
                 grafeas_v1.ListNoteOccurrencesRequest(
                     name=str(note),
-                    filter=f'has_suffix(resourceUrl, "{image.digest}")',
+                    filter=about,
                     page_size=_PAGE_SIZE,
                     page_token=token,
                 ),
                 str(note),
             )
-            for found in page.occurrences:
-                if found.kind == grafeas_v1.NoteKind.ATTESTATION:
-                    yield _from_grafeas(found)
+            yield from map(_from_grafeas, page.occurrences)
             token = page.next_page_token
             if not token:
                 return
@@ -94,4 +101,7 @@ def _from_grafeas(found: grafeas_v1.Occurrence) -> Occurrence:
         Signature(one.public_key_id, bytes(one.signature)) for one in found.attestation.signatures
     )
     attestation = Attestation(bytes(found.attestation.serialized_payload), signatures)
-    return Occurrence(found.name, found.resource_uri, attestation, found.create_time)
+    # As a number: a kind that this version of the client does not know has no name.
+    number = grafeas_v1.Occurrence.pb(found).kind
+    kind = _KINDS.get(number, f"number {number}")
+    return Occurrence(found.name, found.resource_uri, attestation, found.create_time, kind)

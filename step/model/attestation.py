@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 
-from step.errors import Unverified
+from step.errors import BadInput, Unverified
 from step.model.image import ImageRef
-from step.model.keys import Key
+from step.model.keys import Key, PkixKey
 from step.model.names import AttestorName, NoteName
 from step.model.payload import Payload
+
+ATTESTATION = "ATTESTATION"
+"""The kind of occurrence that attests: grafeas.v1.NoteKind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +35,53 @@ class Attestation:
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """An attestation as Container Analysis stores it; `name` is `projects/P/occurrences/ID`."""
+    """An attestation as Container Analysis stores it; `name` is `projects/P/occurrences/ID`.
+
+    `kind` is that of grafeas.v1.NoteKind; of any other than ATTESTATION, the attestation is empty.
+    """
 
     name: str
     resource_uri: str
     attestation: Attestation
     create_time: datetime | None = None
+    kind: str = ATTESTATION
 
     def is_about(self, image: ImageRef) -> bool:
         """Whether it names the image's digest; the name before it may be spelt in any way."""
         return self.resource_uri.endswith(f"@{image.digest}")
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A signature of an occurrence that attests the image, and the registered key it holds under.
+
+    `image` is the one that it was asked for.
+    """
+
+    occurrence: Occurrence
+    image: ImageRef
+    key: Key
+
+    @property
+    def key_id(self) -> str:
+        """The id under which the attestor lists the key."""
+        return self.key.id
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A signature of an occurrence that attests nothing, and why; its key id is a mere claim.
+
+    `key_id` is None where there is no signature, `image` where the occurrence names none.
+    """
+
+    occurrence: Occurrence
+    image: ImageRef | None
+    key_id: str | None
+    reason: str
+
+
+Judged: TypeAlias = Verified | Rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +105,57 @@ class Attestor:
         """
         reasons: list[str] = []
         for signature in attestation.signatures:
-            key = self.key(signature.key_id)
-            if key is None:
-                reasons.append(f"{self.name} lists no key {signature.key_id!r}")
-                continue
             try:
-                key.verify(attestation.payload, signature.value)
-                attested = Payload.parse(attestation.payload)
-                if attested.digest != image.digest:
-                    raise Unverified(f"it attests {attested.digest}, not {image.digest}")
+                return self._holder(signature, attestation.payload, image)
             except Unverified as error:
                 reasons.append(error.message)
-            else:
-                return key
         raise Unverified(
             f"no valid attestation of {image}: " + ("; ".join(reasons) or "it has no signature"),
             f"It must be of this digest, signed by a key that {self.name} lists, under that id.",
         )
+
+    def judge(self, occurrence: Occurrence, image: ImageRef) -> tuple[Judged, ...]:
+        """What each signature of one of the note's occurrences is worth for `image`, in order.
+
+        Never empty: an occurrence without a signature is rejected as a whole, as is one that is not
+        an attestation. One that is attached to another image counts for none, even if it verifies.
+        """
+        if occurrence.kind != ATTESTATION:
+            reason = f"it is not an attestation, but of kind {occurrence.kind}"
+            return (Rejected(occurrence, image, None, reason),)
+        attestation = occurrence.attestation
+        judged = tuple(self._judged(one, occurrence, image) for one in attestation.signatures)
+        return judged or (Rejected(occurrence, image, None, "it has no signature"),)
+
+    def judge_own(self, occurrence: Occurrence) -> tuple[Judged, ...]:
+        """Like `judge`, for the image that the occurrence is attached to."""
+        try:
+            image = ImageRef.parse(occurrence.resource_uri)
+        except BadInput:
+            reason = "it is attached to no image by digest"
+            return (Rejected(occurrence, None, None, reason),)
+        return self.judge(occurrence, image)
+
+    def _judged(self, signature: Signature, occurrence: Occurrence, image: ImageRef) -> Judged:
+        try:
+            key = self._holder(signature, occurrence.attestation.payload, image)
+        except Unverified as error:
+            return Rejected(occurrence, image, signature.key_id, error.message)
+        if not occurrence.is_about(image):
+            reason = f"it is attached to {occurrence.resource_uri!r}, not to {image.digest}"
+            return Rejected(occurrence, image, signature.key_id, reason)
+        return Verified(occurrence, image, key)
+
+    def _holder(self, signature: Signature, payload: bytes, image: ImageRef) -> Key:
+        """The registered key that a signature holds under; raises Unverified with the reason."""
+        key = self.key(signature.key_id)
+        if key is None:
+            raise Unverified(f"{self.name} lists no key {signature.key_id!r}")
+        key.verify(payload, signature.value)
+        attested = Payload.parse(payload)
+        if attested.digest != image.digest:
+            raise Unverified(f"it attests {attested.digest}, not {image.digest}")
+        return key
 
     def first_verified(
         self, occurrences: Iterable[Occurrence], image: ImageRef, key: Key
@@ -95,4 +170,38 @@ class Attestor:
                 continue
             if occurrence.is_about(image):
                 return occurrence
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """How much must verify: attestations by `at_least` different keys, or by every registered one.
+
+    Keys are counted, not occurrences: whoever may write to the note could store a copy of an
+    attestation, but not sign a second one. A key that is registered under two ids counts once.
+
+    Raises BadInput for `at_least` under one: asking for nothing would always be met.
+    """
+
+    at_least: int = 1
+    every_key: bool = False
+
+    def __post_init__(self) -> None:
+        if self.at_least < 1:
+            raise BadInput(
+                f"--at-least is {self.at_least}", "At least one attestation must be asked for."
+            )
+
+    def unmet(self, attestor: Attestor, judged: Iterable[Judged]) -> str | None:
+        """What is missing, or None; an attestor that lists no key never meets it."""
+        if not attestor.keys:
+            return f"{attestor.name} lists no key, so that nothing can verify"
+        holding = {one.key for one in judged if isinstance(one, Verified)}
+        counted = {key.spki if isinstance(key, PkixKey) else key.id for key in holding}
+        if len(counted) < self.at_least:
+            few = f"attestations by {len(counted)} of {self.at_least} keys verify"
+            return "no attestation verifies" if not counted else few
+        lacking = [key.id for key in attestor.keys if key not in holding]
+        if self.every_key and lacking:
+            return f"no attestation by {', '.join(lacking)} verifies"
         return None

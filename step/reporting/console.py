@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TextIO
 
 from rich.console import Console
 from rich.text import Text
 
-from step.attest import Failure, Progress, Receipt, Status
+from step.attest import Receipt, Status
 from step.clock import show_duration
 from step.discovery.record import Discovered
+from step.events import Failure, Progress
 from step.model.image import ImageRef
 from step.reporting.report import Report
 from step.reporting.text import ascii_line, one_line
 
 _STYLES = {Status.CREATED: "bold green", Status.EXISTING: "green", Status.DRY_RUN: "yellow"}
+_LABELS = {"verified ": "bold green", "not verified ": "bold red"}
 
 
 class Terminal:
@@ -33,6 +35,11 @@ class Terminal:
         """Show every receipt, on standard output."""
         for receipt in report.receipts:
             self._receipt(receipt)
+
+    def result(self, lines: Iterable[tuple[str, str]]) -> None:
+        """Show labels, ours, and texts, anybody's, on standard output."""
+        for label, text in lines:
+            _show(self._out, label, text, _LABELS.get(label, ""))
 
     def discovered(self, found: Sequence[Discovered]) -> None:
         """Show images and where each digest came from, on standard output."""

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from step.attest import Failure, Receipt
+from step.attest import Receipt
 from step.clock import show_duration
+from step.events import Failure
 from step.reporting.files import append
 from step.reporting.receipts import fitted
 from step.reporting.report import Report

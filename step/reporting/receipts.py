@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from step.attest import Failure, Receipt
+from step.attest import Receipt
 from step.discovery.record import Discovered, Origin
+from step.events import Failure
 from step.reporting.report import Report
 
 # What a shortened document leaves out, first of little use to who reads it, then all but what was
@@ -32,15 +33,12 @@ _DETAIL = _BULKY | {
 
 
 def document(report: Report) -> str:
-    """`{"receipts": […], "errors": […]}`, indented by two, in ASCII, with one line end.
-
-    No line of it is a command to GitHub's runner: strings begin no line, and `##[` is escaped.
-    """
-    return _dumped(_tree(report), indent=2) + "\n"
+    """`{"receipts": […], "errors": […]}` as a `json_document`."""
+    return json_document(_tree(report))
 
 
 def listing(discovered: Sequence[Discovered], failures: Sequence[Failure]) -> str:
-    """What `discover` found: `{"images": […], "errors": […]}`, in the form of `document`."""
+    """What `discover` found: `{"images": […], "errors": […]}`, as a `json_document`."""
     images = [
         {
             "image": str(one.image),
@@ -49,8 +47,8 @@ def listing(discovered: Sequence[Discovered], failures: Sequence[Failure]) -> st
         }
         for one in discovered
     ]
-    tree = {"images": images, "errors": [_error(failure) for failure in failures]}
-    return _dumped(tree, indent=2) + "\n"
+    tree = {"images": images, "errors": [error_entry(failure) for failure in failures]}
+    return json_document(tree)
 
 
 def fitted(report: Report, limit: int) -> str:
@@ -71,7 +69,7 @@ def fitted(report: Report, limit: int) -> str:
 def _tree(report: Report) -> dict[str, list[dict[str, Any]]]:
     return {
         "receipts": [_receipt(receipt, report) for receipt in report.receipts],
-        "errors": [_error(failure) for failure in report.failures],
+        "errors": [error_entry(failure) for failure in report.failures],
     }
 
 
@@ -88,7 +86,7 @@ def _receipt(receipt: Receipt, report: Report) -> dict[str, Any]:
         "status": receipt.status.value,
         "payload": _base64(receipt.payload),
         "signature": None if receipt.signature is None else _base64(receipt.signature),
-        "create_time": None if receipt.create_time is None else _rfc3339(receipt.create_time),
+        "create_time": None if receipt.create_time is None else rfc3339(receipt.create_time),
         "visible_after_seconds": None if waited is None else round(waited.total_seconds(), 3),
         "resource_uri": receipt.resource_uri,
         "build": report.build,
@@ -101,7 +99,16 @@ def _origin(origin: Origin | None) -> dict[str, str | None] | None:
     return None if origin is None else asdict(origin)
 
 
-def _error(failure: Failure) -> dict[str, Any]:
+def json_document(tree: Mapping[str, Any]) -> str:
+    """JSON indented by two, in ASCII, with one line end.
+
+    No line of it is a command to GitHub's runner: strings begin no line, and `##[` is escaped.
+    """
+    return _dumped(tree, indent=2) + "\n"
+
+
+def error_entry(failure: Failure) -> dict[str, Any]:
+    """A failure as every document has it."""
     return {
         "image": None if failure.image is None else str(failure.image),
         "attestor": None if failure.attestor is None else str(failure.attestor),
@@ -115,7 +122,7 @@ def _less(entry: dict[str, Any], without: frozenset[str]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if key not in without}
 
 
-def _dumped(tree: dict[str, Any], indent: int | None = None) -> str:
+def _dumped(tree: Mapping[str, Any], indent: int | None = None) -> str:
     separators = (",", ":") if indent is None else None
     # `#` occurs in strings only, so its escape changes no value.
     return json.dumps(tree, indent=indent, separators=separators).replace("##[", "\\u0023#[")
@@ -125,5 +132,6 @@ def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _rfc3339(moment: datetime) -> str:
+def rfc3339(moment: datetime) -> str:
+    """A time in UTC, as JSON has it."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

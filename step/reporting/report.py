@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from step.attest import Failure, Receipt, Status
+from step.attest import Receipt, Status
 from step.discovery.record import Discovered, Origin
 from step.errors import ExitCode
+from step.events import Failure
 from step.model.image import ImageRef
 
 _WORST_FIRST = (
@@ -19,6 +21,17 @@ _WORST_FIRST = (
     ExitCode.NOT_VISIBLE,
     ExitCode.INCOMPLETE,
 )
+
+
+def worst(codes: Iterable[ExitCode]) -> ExitCode:
+    """The one code that a run with all of these returns; DONE for none.
+
+    Worst first: a bug, a refusal, bad input, credentials or IAM, something not found, a service
+    that could not be asked, an attestation not seen in time, work left over. A refusal comes before
+    all that a second run or another setting could mend.
+    """
+    found = set(codes)
+    return next((code for code in _WORST_FIRST if code in found), ExitCode.DONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +59,8 @@ class Report:
 
     @property
     def exit_code(self) -> ExitCode:
-        """The worst of the failures' codes.
-
-        Worst first: a bug, a refusal, bad input, credentials or IAM, something not found, a service
-        that could not be asked, an attestation not seen in time, work left over. A refusal comes
-        before all that a second run or another setting could mend.
-        """
-        codes = {failure.error.exit_code for failure in self.failures}
-        return next((code for code in _WORST_FIRST if code in codes), ExitCode.DONE)
+        """The worst of the failures' codes."""
+        return worst(failure.error.exit_code for failure in self.failures)
 
     @property
     def status(self) -> str:

@@ -9,9 +9,10 @@ from functools import cached_property
 
 import pytest
 
-from step.attest import Event, Failure, Receipt, Status, Terms, attest
+from step.attest import Event, Receipt, Status, Terms, attest
 from step.cloud.connection import Connection
 from step.errors import BadInput
+from step.events import Failure
 from step.model.attestation import Attestor
 from step.model.image import ImageRef
 from step.model.keys import Algorithm, Key

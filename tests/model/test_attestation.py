@@ -8,8 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from step.errors import Unverified
-from step.model.attestation import Attestation, Attestor, Occurrence, Signature
+from step.errors import BadInput, Unverified
+from step.model.attestation import (
+    Attestation,
+    Attestor,
+    Judged,
+    Occurrence,
+    Rejected,
+    Requirement,
+    Signature,
+    Verified,
+)
 from step.model.image import ImageRef
 from step.model.keys import Algorithm, Key, UnusableKey
 from step.model.payload import Payload
@@ -192,3 +201,76 @@ def test_an_occurrence_counts_for_the_image_that_it_names_only() -> None:
 )
 def test_an_occurrence_is_about_the_digest_that_it_names(resource_uri: str, about: bool) -> None:
     assert replace(occurrence(), resource_uri=resource_uri).is_about(IMAGE) is about
+
+
+def test_each_signature_is_judged_in_its_place() -> None:
+    found = occurrence(Signature("urn:x", b""), ec(PAYLOAD), Signature(PGP.id, b"bad"))
+    unknown, held, bad = ATTESTOR.judge(found, IMAGE)
+    assert held == Verified(found, IMAGE, EC)
+    assert isinstance(unknown, Rejected)
+    assert isinstance(bad, Rejected)
+    assert (unknown.key_id, held.key_id, bad.key_id) == ("urn:x", EC.id, PGP.id)
+    assert "lists no key" in unknown.reason
+    assert "not signed by" in bad.reason
+
+
+@pytest.mark.parametrize("kind", ["VULNERABILITY", "", "attestation"])
+def test_another_kind_is_rejected_whatever_it_holds(kind: str) -> None:
+    found = replace(occurrence(ec(PAYLOAD)), kind=kind)
+    [only] = ATTESTOR.judge(found, IMAGE)
+    assert isinstance(only, Rejected)
+    assert "not an attestation" in only.reason
+
+
+@given(st.lists(st.sampled_from(MADE), max_size=4), st.sampled_from([IMAGE, OTHER, ELSEWHERE]))
+def test_judging_and_verifying_agree(made: list[Made], image: ImageRef) -> None:
+    found = occurrence(*(one.signature for one in made), image=image)
+    judged = ATTESTOR.judge(found, image)
+    assert len(judged) == max(len(made), 1)
+    keys = [one.key for one in judged if isinstance(one, Verified)]
+    try:
+        assert ATTESTOR.verify(found.attestation, image) == keys[0]
+    except Unverified:
+        assert keys == []
+
+
+def held(*keys: Key) -> list[Judged]:
+    return [Verified(occurrence(), IMAGE, key) for key in keys]
+
+
+AGAIN = pkix_key(P256, "urn:ec-again")
+BROKEN = UnusableKey("urn:broken", "its PEM cannot be read")
+REJECTED = Rejected(occurrence(), IMAGE, EC.id, "bad")
+
+
+UNMET: list[tuple[Requirement, tuple[Key, ...], list[Key], str | None]] = [
+    (Requirement(), (EC, PGP), [], "no attestation verifies"),
+    (Requirement(), (EC, PGP), [EC], None),
+    (Requirement(), (EC, BROKEN), [EC], None),
+    (Requirement(), (), [], f"{ATTESTOR.name} lists no key, so that nothing can verify"),
+    (Requirement(), (), [EC], f"{ATTESTOR.name} lists no key, so that nothing can verify"),
+    (Requirement(2), (EC, PGP), [EC, EC], "attestations by 1 of 2 keys verify"),
+    (Requirement(2), (EC, PGP), [EC, PGP], None),
+    (Requirement(2), (EC, AGAIN), [EC, AGAIN], "attestations by 1 of 2 keys verify"),
+    (Requirement(3), (EC, PGP), [EC, PGP], "attestations by 2 of 3 keys verify"),
+    (Requirement(every_key=True), (EC,), [EC], None),
+    (Requirement(every_key=True), (EC, PGP), [EC], f"no attestation by {PGP.id} verifies"),
+    (Requirement(every_key=True), (EC, PGP), [PGP, EC], None),
+    (Requirement(every_key=True), (EC, AGAIN), [EC], "no attestation by urn:ec-again verifies"),
+    (Requirement(every_key=True), (EC, BROKEN), [EC], "no attestation by urn:broken verifies"),
+    (Requirement(every_key=True), (BROKEN,), [], "no attestation verifies"),
+]
+
+
+@pytest.mark.parametrize(("requirement", "keys", "holding", "unmet"), UNMET, ids=range(len(UNMET)))
+def test_what_a_requirement_lacks(
+    requirement: Requirement, keys: tuple[Key, ...], holding: list[Key], unmet: str | None
+) -> None:
+    judged: list[Judged] = [REJECTED, *held(*holding), REJECTED]
+    assert requirement.unmet(attestor(*keys), judged) == unmet
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_asking_for_nothing_is_refused(count: int) -> None:
+    with pytest.raises(BadInput, match="--at-least"):
+        Requirement(count)

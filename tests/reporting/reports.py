@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from step.attest import Failure, Receipt, Status
+from step.attest import Receipt, Status
 from step.errors import BadInput, NotVisible, Refused, StepError
+from step.events import Failure
 from step.model.image import ImageRef
 from step.model.names import AttestorName, NoteName
 from step.reporting.report import Report

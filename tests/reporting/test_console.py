@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 
-from step.attest import Progress
 from step.discovery.record import Discovered, Origin
+from step.events import Progress
 from step.reporting.console import Terminal
 from step.reporting.report import Report
 from tests.reporting import runner

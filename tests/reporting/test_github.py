@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from step.attest import Failure
 from step.errors import BadInput, Refused
+from step.events import Failure
 from step.model.names import AttestorName
 from step.reporting import github
 from step.reporting.report import Report

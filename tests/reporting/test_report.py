@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from step.attest import Failure, Receipt
+from step.attest import Receipt
 from step.discovery.record import Discovered, Origin
 from step.errors import (
     BadInput,
@@ -24,6 +24,7 @@ from step.errors import (
     StepError,
     Unavailable,
 )
+from step.events import Failure
 from step.reporting.receipts import document, fitted, listing
 from step.reporting.report import Report
 from tests.reporting import runner

@@ -1,0 +1,59 @@
+"""Policies of Binary Authorization: a project's, and Google's own for its systems."""
+
+from __future__ import annotations
+
+from google.cloud import binaryauthorization_v1 as api
+from google.protobuf.json_format import MessageToDict
+
+from step.cloud.connection import BINARY_AUTHORIZATION, Connection
+from step.cloud.failures import Method
+from step.errors import BadInput, Unavailable
+from step.model.names import ProjectName
+from step.model.policy import Policy, SystemPolicy
+
+_ROLE = "roles/binaryauthorization.policyViewer"
+_GET = Method("GetPolicy", BINARY_AUTHORIZATION, _ROLE, "the project")
+_GET_SYSTEM = Method("GetSystemPolicy", BINARY_AUTHORIZATION, _ROLE, "the project")
+# The least that every region admits, as changes reach one region after another
+# (https://cloud.google.com/sdk/gcloud/reference/alpha/container/binauthz/policy/export-system-policy).
+_SYSTEM_POLICY = "locations/global/policy"
+
+
+class Policies:
+    """The policies that a connection can reach."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def get(self, project: ProjectName) -> Policy:
+        """Read a project's policy; needs roles/binaryauthorization.policyViewer on the project.
+
+        Raises Unavailable for a policy that holds what this program does not know: judged by the
+        rest of it, an answer could be wrong.
+        """
+        name = f"{project}/policy"
+        found = self._connection.call(
+            _GET, self._connection.attestors.get_policy, api.GetPolicyRequest(name=name), name
+        )
+        try:
+            return Policy.from_mapping(_mapping(found), name)
+        except BadInput as error:
+            raise Unavailable(
+                f"GetPolicy: the policy cannot be judged by: {error.message}",
+                "It may use what is newer than this program.",
+            ) from None
+
+    def system(self) -> SystemPolicy:
+        """Read Google's system policy, as it is in every region."""
+        found = self._connection.call(
+            _GET_SYSTEM,
+            self._connection.system_policy.get_system_policy,
+            api.GetSystemPolicyRequest(name=_SYSTEM_POLICY),
+            _SYSTEM_POLICY,
+        )
+        return SystemPolicy.from_mapping(_mapping(found), _SYSTEM_POLICY)
+
+
+def _mapping(policy: api.Policy) -> object:
+    """The policy in the JSON form that gcloud exports, so that there is one reader."""
+    return MessageToDict(api.Policy.pb(policy))

@@ -1,0 +1,108 @@
+"""Images and a policy become decisions: read what the policy's rules need, and evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from step.cloud.attestors import Attestors
+from step.cloud.connection import Connection
+from step.cloud.occurrences import Occurrences
+from step.cloud.policies import Policies
+from step.errors import BadInput, Refused, StepError
+from step.model.admission import (
+    Attested,
+    Decision,
+    Request,
+    Unattested,
+    Verdict,
+    evaluate,
+)
+from step.model.attestation import Attestor, Verified
+from step.model.image import ImageRef
+from step.model.names import AttestorName
+from step.model.policy import Policy, SystemPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """Why there is no decision; `image` is as it was given, or None where it is about none."""
+
+    image: str | None
+    error: StepError
+
+
+def decide(
+    images: Sequence[str],
+    policy: Policy,
+    request: Request,
+    connection: Connection,
+    system: SystemPolicy | None = None,
+    expected: Collection[AttestorName] = (),
+) -> Iterator[Decision | Undecided]:
+    """Evaluate a policy for images as a pod names them, with every signature verified here.
+
+    Nothing is asked that no rule needs. An attestor is read once, and its attestations of an image
+    are listed once; that takes roles/binaryauthorization.attestorsViewer on the attestors and
+    roles/containeranalysis.notes.occurrences.viewer on their notes. What could not be asked is
+    Undecided, neither a denial nor an admission.
+
+    Raises BadInput for an empty list: nothing denied is not everything admitted.
+    """
+    if not images:
+        raise BadInput("there is no image to evaluate", "Name at least one image.")
+    evidence = _Evidence(connection)
+    for image in dict.fromkeys(images):
+        try:
+            yield evaluate(policy, image, request, evidence.verdict, system, expected)
+        except StepError as error:
+            yield Undecided(image, error)
+
+
+def system_policy(connection: Connection, policy: Policy) -> SystemPolicy | StepError | None:
+    """Google's system policy where the policy uses it, or why it could not be read.
+
+    It only ever admits more, so that going on without it is safe.
+    """
+    if not policy.uses_system_policy:
+        return None
+    try:
+        return Policies(connection).system()
+    except StepError as error:
+        return error
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """What attestors say of images; every attestor is read once."""
+
+    connection: Connection
+    read: dict[AttestorName, Attestor | StepError] = field(default_factory=dict)
+
+    def verdict(self, name: AttestorName, image: ImageRef) -> Verdict:
+        try:
+            attestor = self._attestor(name)
+            details: list[str] = []
+            for occurrence in Occurrences(self.connection).of(attestor.note, image):
+                for judged in attestor.judge(occurrence, image):
+                    if isinstance(judged, Verified):
+                        return Attested(judged.key_id, occurrence.name)
+                    details.append(f"{occurrence.name}: {judged.reason}")
+        except Refused as error:  # an attestor that can verify nothing
+            return Unattested(details=(error.message,))
+        except StepError as error:
+            return error
+        if not attestor.keys:
+            details.append(f"{name} lists no key")
+        return Unattested(details=tuple(details))
+
+    def _attestor(self, name: AttestorName) -> Attestor:
+        if name not in self.read:
+            try:
+                self.read[name] = Attestors(self.connection).get(name)
+            except StepError as error:
+                self.read[name] = error
+        found = self.read[name]
+        if isinstance(found, StepError):
+            raise found
+        return found

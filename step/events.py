@@ -1,0 +1,30 @@
+"""What every long verb tells while it works, beside its results: progress and failures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from step.errors import StepError
+from step.model.image import ImageRef
+from step.model.names import AttestorName
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why there is no result; image and attestor are None where the error is of no single pair."""
+
+    image: ImageRef | None
+    attestor: AttestorName | None
+    error: StepError
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is being done, in one line; for a wait, `elapsed` of at most `limit`."""
+
+    image: ImageRef
+    attestor: AttestorName
+    doing: str
+    elapsed: timedelta | None = None
+    limit: timedelta | None = None

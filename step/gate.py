@@ -1,0 +1,191 @@
+"""Images and attestors become verdicts: verify now, or until a deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeAlias
+
+from step.cloud.attestors import Attestors
+from step.cloud.connection import Connection
+from step.cloud.occurrences import Occurrences
+from step.errors import BadInput, StepError, Unavailable
+from step.events import Failure, Progress
+from step.model.attestation import Attestor, Judged, Requirement, Verified
+from step.model.image import ImageRef
+from step.model.names import AttestorName, NoteName
+from step.side_by_side import side_by_side
+
+# A gate waits for people and pipelines, minutes rather than seconds: it asks soon at first, and
+# seldom enough for many machines to share one quota.
+_FIRST_PAUSE = timedelta(seconds=1)
+_LONGEST_PAUSE = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether an attestor's attestations of an image are what was required, and what was found.
+
+    `unmet` says what is missing, None if nothing is; `judged` is every signature that was found.
+    """
+
+    image: ImageRef
+    attestor: AttestorName
+    note: NoteName
+    judged: tuple[Judged, ...]
+    unmet: str | None
+
+    @property
+    def verified(self) -> bool:
+        """Whether it is a yes."""
+        return self.unmet is None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A signature on an attestor's note, and what it is worth."""
+
+    attestor: AttestorName
+    judged: Judged
+
+
+Answer: TypeAlias = Verdict | Failure
+
+
+def passes(answers: Sequence[Answer]) -> bool:
+    """Whether every answer is a yes; no answers are none."""
+    return bool(answers) and all(isinstance(one, Verdict) and one.verified for one in answers)
+
+
+def verify(
+    images: Sequence[ImageRef],
+    attestors: Sequence[AttestorName],
+    connection: Connection,
+    requirement: Requirement,
+) -> Iterator[Answer]:
+    """Judge what every attestor's note holds for every image, side by side.
+
+    For each pair there is one Verdict or, where it could not be asked, one Failure, in the order in
+    which they end. Raises BadInput for an empty list: of nothing, everything is true.
+    """
+    if not images or not attestors:
+        raise BadInput("there is nothing to verify", "Name at least one image and one attestor.")
+    images = tuple(dict.fromkeys(images))
+    read = list(_read(attestors, connection))
+    for name, found in read:
+        if isinstance(found, StepError):
+            yield from (Failure(image, name, found) for image in images)
+    yield from side_by_side(
+        _verdict(image, found, connection, requirement)
+        for _, found in read
+        if isinstance(found, Attestor)
+        for image in images
+    )
+
+
+def gate(
+    images: Sequence[ImageRef],
+    attestors: Sequence[AttestorName],
+    connection: Connection,
+    requirement: Requirement,
+    limit: timedelta,
+) -> Iterator[Progress | Answer]:
+    """Verify until every verdict is a yes, or time is up; the answers are those of the last round.
+
+    Each round asks for everything anew, so that all of it holds at the same time. A service that
+    cannot be asked is asked again until the deadline; any other failure ends the gate at once, as
+    waiting does not mend it. A round that began in time is brought to its end.
+    """
+    clock = connection.clock
+    started = clock.elapsed()
+    pause = _FIRST_PAUSE
+    while True:
+        answers = tuple(verify(images, attestors, connection, requirement))
+        elapsed = clock.elapsed() - started
+        if passes(answers) or elapsed >= limit or any(map(_is_final, answers)):
+            yield from answers
+            return
+        for answer in answers:
+            if (lacking := _lacking(answer)) is not None and answer.image and answer.attestor:
+                yield Progress(answer.image, answer.attestor, lacking, elapsed, limit)
+        clock.sleep(min(pause, limit - elapsed))
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+
+def listing(
+    images: Sequence[ImageRef],
+    attestors: Sequence[AttestorName],
+    connection: Connection,
+    key_id: str | None = None,
+) -> Iterator[Listed | Failure]:
+    """Every signature on the attestors' notes, for these images or for all if there are none.
+
+    With `key_id`, only those that claim to be by that key. Raises BadInput without an attestor:
+    nothing else says which keys are trusted.
+    """
+    if not attestors:
+        raise BadInput("no attestor was named", "An attestor says which keys are trusted.")
+    read = dict(_read(attestors, connection))
+    for name in dict.fromkeys(attestors):
+        try:
+            found = read[name]
+            if isinstance(found, StepError):
+                raise found
+            for judged in _judged(found, images, connection):
+                if key_id is None or judged.key_id == key_id:
+                    yield Listed(name, judged)
+        except StepError as error:
+            yield Failure(None, name, error)
+
+
+def _read(
+    names: Sequence[AttestorName], connection: Connection
+) -> Iterator[tuple[AttestorName, Attestor | StepError]]:
+    """The attestors, side by side, each once, or why one could not be read."""
+    attestors = Attestors(connection)
+
+    def get(name: AttestorName) -> Iterator[tuple[AttestorName, Attestor | StepError]]:
+        try:
+            yield name, attestors.get(name)
+        except StepError as error:
+            yield name, error
+
+    return side_by_side(map(get, dict.fromkeys(names)))
+
+
+def _verdict(
+    image: ImageRef, attestor: Attestor, connection: Connection, requirement: Requirement
+) -> Iterator[Answer]:
+    try:
+        judged = tuple(_judged(attestor, [image], connection))
+        unmet = requirement.unmet(attestor, judged)
+        yield Verdict(image, attestor.name, attestor.note, judged, unmet)
+    except StepError as error:
+        yield Failure(image, attestor.name, error)
+
+
+def _judged(
+    attestor: Attestor, images: Sequence[ImageRef], connection: Connection
+) -> Iterator[Judged]:
+    occurrences = Occurrences(connection)
+    for image in dict.fromkeys(images):
+        for one in occurrences.on(attestor.note, image):
+            yield from attestor.judge(one, image)
+    if not images:
+        for one in occurrences.on(attestor.note):
+            yield from attestor.judge_own(one)
+
+
+def _is_final(answer: Answer) -> bool:
+    return isinstance(answer, Failure) and not isinstance(answer.error, Unavailable)
+
+
+def _lacking(answer: Answer) -> str | None:
+    """What a gate waits for, in one line; None if it is there."""
+    if isinstance(answer, Failure):
+        return f"asking again: {answer.error.message}"
+    if answer.unmet is None:
+        return None
+    rejected = sum(not isinstance(one, Verified) for one in answer.judged)
+    return f"waiting: {answer.unmet}" + (f" ({rejected} rejected)" if rejected else "")

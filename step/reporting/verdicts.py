@@ -1,0 +1,125 @@
+"""Verdicts and listed attestations: as the JSON that others rely on, and as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from step.errors import ExitCode
+from step.events import Failure
+from step.gate import Listed, Verdict, passes
+from step.model.attestation import Judged, Rejected, Verified
+from step.reporting.receipts import error_entry, json_document, rfc3339
+from step.reporting.report import worst
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Everything that came of `verify` or `gate`, in the order to show it in."""
+
+    verdicts: tuple[Verdict, ...]
+    failures: tuple[Failure, ...]
+
+    @property
+    def verified(self) -> bool:
+        """Whether everything that was asked was answered with yes."""
+        return passes([*self.verdicts, *self.failures])
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """DONE only if `verified`; a no comes before what could not be asked."""
+        if self.verified:
+            return ExitCode.DONE
+        refused = [ExitCode.REFUSED for verdict in self.verdicts if not verdict.verified]
+        codes = [*refused, *(failure.error.exit_code for failure in self.failures)]
+        return worst(codes or [ExitCode.REFUSED])
+
+    def document(self) -> str:
+        """`{"verdicts": […], "errors": […]}` as a `json_document`."""
+        return json_document(
+            {
+                "verdicts": [_verdict(one) for one in self.verdicts],
+                "errors": [error_entry(one) for one in self.failures],
+            }
+        )
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """The verdicts for people: labels, and texts that anybody may have written."""
+        for one in self.verdicts:
+            yield ("verified " if one.verified else "not verified "), str(one.image)
+            yield "  attestor    ", str(one.attestor)
+            if one.unmet is not None:
+                yield "  because     ", one.unmet
+            for judged in one.judged:
+                yield from _judged_lines(judged)
+
+
+def listing_document(listed: Sequence[Listed], failures: Sequence[Failure]) -> str:
+    """`{"attestations": […], "errors": […]}` as a `json_document`."""
+    return json_document(
+        {
+            "attestations": [
+                {
+                    "image": None if one.judged.image is None else str(one.judged.image),
+                    "attestor": str(one.attestor),
+                    **_attestation(one.judged),
+                }
+                for one in listed
+            ],
+            "errors": [error_entry(one) for one in failures],
+        }
+    )
+
+
+def listing_lines(listed: Iterable[Listed]) -> Iterator[tuple[str, str]]:
+    """The attestations for people, as in `Verification.lines`."""
+    for one in listed:
+        occurrence = one.judged.occurrence
+        yield "", occurrence.name
+        yield "  image       ", occurrence.resource_uri
+        yield "  attestor    ", str(one.attestor)
+        if one.judged.key_id is not None:
+            yield "  key         ", one.judged.key_id
+        if occurrence.create_time is not None:
+            yield "  created     ", rfc3339(occurrence.create_time)
+        match one.judged:
+            case Verified():
+                yield "  verified    ", "yes"
+            case Rejected(reason=reason):
+                yield "  verified    ", f"no: {reason}"
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "image": str(verdict.image),
+        "attestor": str(verdict.attestor),
+        "verified": verdict.verified,
+        "reason": verdict.unmet,
+        "attestations": [_attestation(one) for one in verdict.judged],
+    }
+
+
+def _attestation(judged: Judged) -> dict[str, Any]:
+    occurrence = judged.occurrence
+    created = occurrence.create_time
+    return {
+        "occurrence": occurrence.name,
+        "resource_uri": occurrence.resource_uri,
+        "public_key_id": judged.key_id,
+        "create_time": None if created is None else rfc3339(created),
+        "verified": isinstance(judged, Verified),
+        "reason": judged.reason if isinstance(judged, Rejected) else None,
+    }
+
+
+def _judged_lines(judged: Judged) -> Iterator[tuple[str, str]]:
+    match judged:
+        case Verified(occurrence=occurrence, key=key):
+            yield "  verified    ", occurrence.name
+            yield "    key       ", f"{key.id} ({key.algorithm_name})"
+        case Rejected(occurrence=occurrence, key_id=key_id, reason=reason):
+            yield "  rejected    ", occurrence.name
+            if key_id is not None:
+                yield "    key       ", key_id
+            yield "    because   ", reason

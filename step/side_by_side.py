@@ -1,0 +1,56 @@
+"""Several iterators at the same time, as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Thread
+from typing import TypeVar
+
+# Jobs that are worked on at the same time. The services' quotas are per minute
+# (https://cloud.google.com/binary-authorization/quotas): more would only meet them sooner.
+_AT_ONCE = 8
+
+T = TypeVar("T")
+
+
+def side_by_side(jobs: Iterable[Iterator[T]]) -> Iterator[T]:
+    """What all jobs yield, as it comes; at most `_AT_ONCE` of them run at the same time.
+
+    What one of them raises is a bug; it is raised here when the others have ended. The threads are
+    daemons, so that an interrupted program does not wait for a wait.
+    """
+    every = list(jobs)
+    count = min(_AT_ONCE, len(every))
+    found: SimpleQueue[T | _Bug | None] = SimpleQueue()
+
+    def work(mine: Sequence[Iterator[T]]) -> None:
+        for job in mine:
+            try:
+                for event in job:
+                    found.put(event)
+            except BaseException as error:  # noqa: BLE001 - raised again where it is read
+                found.put(_Bug(error))
+        found.put(None)
+
+    workers = [Thread(target=work, args=(every[i::count],), daemon=True) for i in range(count)]
+    for worker in workers:
+        worker.start()
+    running = len(workers)
+    bugs: list[BaseException] = []
+    while running:
+        match found.get():
+            case None:
+                running -= 1
+            case _Bug(error=error):
+                bugs.append(error)
+            case event:
+                yield event
+    for bug in bugs:
+        raise bug
+
+
+@dataclass(frozen=True, slots=True)
+class _Bug:
+    error: BaseException
