@@ -61,8 +61,8 @@ def gate(
 ) -> None:
     """Wait until images are attested, as verify has it, and then become COMMAND, if there is one.
 
-    COMMAND finds the first image, by digest, in BINAUTHZ_IMAGE, and all of them, one a line, in
-    BINAUTHZ_IMAGES. It is never run when time runs out or when it could not be asked.
+    COMMAND finds the first image, by digest, in BINAUTHZ_GATED_IMAGE, and all of them, one a line,
+    in BINAUTHZ_GATED_IMAGES. It is never run when time runs out or when it could not be asked.
     """
     question = Question(
         choice=ImageChoice(
@@ -108,7 +108,8 @@ def become(
     """
     by_digest = list(dict.fromkeys(map(str, images)))
     passed_on = {name: value for name, value in environ.items() if not name.startswith(_SECRET)}
-    passed_on |= {"BINAUTHZ_IMAGE": by_digest[0], "BINAUTHZ_IMAGES": "\n".join(by_digest)}
+    passed_on["BINAUTHZ_GATED_IMAGE"] = by_digest[0]
+    passed_on["BINAUTHZ_GATED_IMAGES"] = "\n".join(by_digest)
     # Python ignores these two, and what is ignored stays so in the new program
     # (https://docs.python.org/3/library/signal.html#general-rules).
     before = {one: signal.signal(one, signal.SIG_DFL) for one in (signal.SIGPIPE, signal.SIGXFSZ)}

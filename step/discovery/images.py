@@ -80,8 +80,8 @@ def _referred(reference: str, resolve: Callable[[ImageTag], Digest] | None) -> D
 def _require_fresh(record: Record, not_before: datetime | None) -> None:
     if not_before is not None and record.made is not None and record.made < not_before:
         raise BadInput(
-            f"{record.source}: the image was made at {record.made.isoformat()}, before the build "
-            f"that is running began at {not_before.isoformat()}",
+            f"{record.source}: the image was made at {record.made.isoformat()}, before the "
+            f"build began at {not_before.isoformat()}",
             "The record is an older build's, perhaps kept in a cache; give that of this build.",
         )
 

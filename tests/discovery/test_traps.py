@@ -188,7 +188,7 @@ def test_record_older_than_the_build_it_claims() -> None:
     name = "europe-docker.pkg.dev/my-project/apps/web"
     for began in (None, MADE - timedelta(minutes=1), MADE):
         assert find_images([], name=name, records=[record], not_before=began)
-    with pytest.raises(BadInput, match=r"made at 2026-11-20T09:31:07.* before the build .* began"):
+    with pytest.raises(BadInput, match=r"made at 2026-11-20T09:31:07.* before the build began"):
         find_images([], name=name, records=[record], not_before=MADE + timedelta(microseconds=1))
     # What does not say when it was made cannot be older.
     assert find_images([], name=APP, records=[parse_record(A, "d")], not_before=MADE)

@@ -70,8 +70,8 @@ def test_a_yes_starts_the_command_with_the_image(note: World, programs: Programs
     starts(note, OTHER, command=["docker", "run", "--", "--attestor", "x"])
     [(command, environ)] = programs.run
     assert command == ["docker", "run", "--", "--attestor", "x"]
-    assert environ["BINAUTHZ_IMAGE"] == IMAGE
-    assert environ["BINAUTHZ_IMAGES"] == f"{IMAGE}\n{OTHER}"
+    assert environ["BINAUTHZ_GATED_IMAGE"] == IMAGE
+    assert environ["BINAUTHZ_GATED_IMAGES"] == f"{IMAGE}\n{OTHER}"
     assert environ["PATH"] == os.environ["PATH"]
     streams = note.capture.readouterr()
     assert streams.out == "", "it is the command's"
@@ -267,7 +267,7 @@ def test_a_command_that_cannot_be_run(note: World, command: list[str]) -> None:
     assert signal.getsignal(signal.SIGPIPE) is before
 
 
-SCRIPT = 'echo "$BINAUTHZ_IMAGE ${BINAUTHZ_PGP_PRIVATE_KEY-none} $1"; exit 7'
+SCRIPT = 'echo "$BINAUTHZ_GATED_IMAGE ${BINAUTHZ_PGP_PRIVATE_KEY-none} $1"; exit 7'
 
 
 @pytest.mark.parametrize("attested", [True, False])
@@ -294,4 +294,4 @@ def test_the_help_names_the_command(note: World) -> None:
     result = note.run("gate", "--help")
     assert result.code == 0
     assert "[-- COMMAND...]" in result.out
-    assert "BINAUTHZ_IMAGES" in result.out
+    assert "BINAUTHZ_GATED_IMAGES" in result.out
