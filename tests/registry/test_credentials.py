@@ -253,7 +253,7 @@ def test_a_helper_that_answers_nonsense_is_not_quoted(helper: Helper, said: str)
 def test_a_helper_that_hangs_is_left(helper: Helper, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step.discovery.credentials, "_HELPER_SECONDS", 0.05)
     with pytest.raises(NotAllowed, match="docker-credential-safe did not answer within"):
-        ask(helper("exec sleep 5"))
+        ask(helper("exec sleep 1000"))  # much longer than this test may take
 
 
 def test_a_helper_whose_own_child_hangs_is_left_too(
@@ -263,7 +263,7 @@ def test_a_helper_whose_own_child_hangs_is_left_too(
     with pytest.raises(NotAllowed, match="docker-credential-safe did not answer within"):
         ask(helper("sleep 5; echo '{}'"))
     with pytest.raises(NotAllowed, match="docker-credential-safe did not answer within"):
-        ask(helper("exec >&-; exec sleep 5"))
+        ask(helper("exec >&-; exec sleep 1000"))
 
 
 def test_a_helper_that_prints_without_end_is_left(helper: Helper) -> None:

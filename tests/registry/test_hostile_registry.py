@@ -317,7 +317,15 @@ def test_a_digest_of_a_blob_is_told_from_a_digest_of_nothing(
 
 
 @pytest.mark.parametrize(
-    "blob", [Reply(404), Reply(403), Reply(200, {}, OTHER), Reply(200, {}, BODY), Reply(500)]
+    "blob",
+    [
+        Reply(404),
+        Reply(403),
+        Reply(200, {}, OTHER),
+        Reply(200, {}, b"other bytes, which are no JSON"),
+        Reply(200, {}, BODY),
+        Reply(500),
+    ],
 )
 def test_a_registry_that_fails_is_not_taken_for_a_wrong_digest(
     start: Callable[[Script], Server], clock: FakeClock, blob: Reply
