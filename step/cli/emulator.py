@@ -39,6 +39,44 @@ def emulator(
             "--rest-port", metavar="PORT", help="Port of the REST side; 0 for a free one."
         ),
     ] = 0,
+    admission_port: Annotated[
+        int | None,
+        typer.Option(
+            "--admission-port",
+            metavar="PORT",
+            help="Serve the admission endpoint for Kubernetes there, by HTTPS; 0 for a free port.",
+        ),
+    ] = None,
+    admission_host: Annotated[
+        str,
+        typer.Option(
+            "--admission-host",
+            metavar="HOST",
+            help="Address of the admission endpoint. It need not be loopback, so that a cluster in "
+            "containers reaches it: it answers by policy, reads nothing else and writes nothing, "
+            "but tells whoever asks what may run.",
+        ),
+    ] = "127.0.0.1",
+    admission_ca_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--admission-ca-file",
+            metavar="FILE",
+            help="Write there, as PEM, whom clients of the admission endpoint must trust.",
+        ),
+    ] = None,
+    tls_certificate_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--tls-certificate-file",
+            metavar="FILE",
+            help="PEM certificate chain of the admission endpoint; else one is made at the start.",
+        ),
+    ] = None,
+    tls_key_file: Annotated[
+        Path | None,
+        typer.Option("--tls-key-file", metavar="FILE", help="PEM private key of that certificate."),
+    ] = None,
     visibility_delay: Annotated[
         str,
         typer.Option(
@@ -71,11 +109,19 @@ def emulator(
 
     Every verb uses it when BINAUTHZ_EMULATOR_HOST is set to its address, and gcloud when its
     endpoint overrides are. It keeps nothing, asks for
-    no credentials and listens on loopback only.
+    no credentials and listens on loopback only, but for the admission endpoint where that is asked
+    for: it lets a cluster ask whether an image may run.
     """
-    from step.emulator import Emulator, EmulatorError, Fault, Seed
+    from step.emulator import AdmissionPort, Emulator, EmulatorError, Fault, Seed
     from step.reporting.console import Terminal
 
+    admission = None
+    if admission_port is not None:
+        admission = AdmissionPort(
+            admission_port, admission_host, tls_certificate_file, tls_key_file, admission_ca_file
+        )
+    elif admission_ca_file or tls_certificate_file or tls_key_file:
+        raise BadInput("the admission endpoint is not served", "Give --admission-port too.")
     terminal = Terminal(sys.stdout, sys.stderr, context.obj.environ)
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -90,11 +136,14 @@ def emulator(
             host=host,
             port=port,
             rest_port=rest_port,
+            admission=admission,
         ) as running:
             terminal.remark(f"BINAUTHZ_EMULATOR_HOST={running.grpc_address}")
             for api in _GCLOUD_APIS:
                 override = f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}"
                 terminal.remark(f"{override}=http://{running.rest_address}/")
+            if admission:
+                terminal.remark(f"admission endpoint: {running.admission_address}")
             if ready_file:
                 running.write_ready_file(ready_file)
             stop.wait()

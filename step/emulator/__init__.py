@@ -10,5 +10,6 @@ from step.emulator.emulator import Emulator
 from step.emulator.faults import Fault
 from step.emulator.refusal import EmulatorError
 from step.emulator.seed import Seed
+from step.emulator.webhook import AdmissionPort
 
-__all__ = ["Call", "CallLog", "Emulator", "EmulatorError", "Fault", "Seed"]
+__all__ = ["AdmissionPort", "Call", "CallLog", "Emulator", "EmulatorError", "Fault", "Seed"]

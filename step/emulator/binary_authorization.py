@@ -35,7 +35,7 @@ _RULE_MAPS = (
     "kubernetes_service_account_admission_rules",
     "istio_service_identity_admission_rules",
 )
-_DIGEST = re.compile(r"@(sha256:[0-9a-f]{64})$")
+_DIGEST = re.compile(r"@(sha256:[0-9a-f]{64})\Z")
 
 Evaluation = ba.AdmissionRule.EvaluationMode
 Result = ba.ValidateAttestationOccurrenceResponse.Result
@@ -69,7 +69,7 @@ class BinaryAuthorization:
         parse_name(POLICY, wanted.name)
         rules = _checked_rules(wanted)
         with self._lock:
-            _check_etag(wanted.etag, self._policy(wanted.name).etag)
+            check_etag(wanted.etag, self._policy(wanted.name).etag)
             # resources.proto asks that attestors exist before a policy names them.
             for rule in rules:
                 for attestor in rule.require_attestations_by:
@@ -106,7 +106,7 @@ class BinaryAuthorization:
         wanted = request.attestor
         with self._lock:
             current = self._attestor(wanted.name)
-            _check_etag(wanted.etag, current.etag)
+            check_etag(wanted.etag, current.etag)
             note = current.user_owned_grafeas_note.note_reference
             if wanted.user_owned_grafeas_note.note_reference != note:
                 raise invalid(f"note_reference may not be updated; it is {note!r}.")
@@ -207,7 +207,7 @@ def _verify(attestor: ba.Attestor, request: ba.ValidateAttestationOccurrenceRequ
             f"The occurrence's note {request.occurrence_note} is not the attestor's note "
             f"{note.note_reference}."
         )
-    wanted = _DIGEST.search(request.occurrence_resource_uri)
+    wanted = digest_of(request.occurrence_resource_uri)
     if wanted is None:
         raise NotVerified("Expected digest with sha256 scheme, but got tag or malformed digest")
     reasons: list[str] = []
@@ -223,7 +223,7 @@ def _verify(attestor: ba.Attestor, request: ba.ValidateAttestationOccurrenceRequ
             except NotVerified as reason:
                 reasons.append(f"key {key.id!r}: {reason}")
             else:
-                _check_payload(payload, wanted[1])
+                check_payload(payload, wanted)
                 return
     found = "; ".join(reasons) or "the attestation has no signatures"
     raise NotVerified(
@@ -232,8 +232,14 @@ def _verify(attestor: ba.Attestor, request: ba.ValidateAttestationOccurrenceRequ
     )
 
 
-def _check_payload(payload: bytes, wanted: str) -> None:
-    """The signed message names the image; only its digest counts.
+def digest_of(image: str) -> str | None:
+    """The digest, ``sha256:`` and 64 hex digits, that an image's name ends with."""
+    found = _DIGEST.search(image)
+    return found[1] if found else None
+
+
+def check_payload(payload: bytes, wanted: str) -> None:
+    """The signed message names the image; only its digest counts. Raises NotVerified.
 
     https://cloud.google.com/binary-authorization/docs/making-attestations
     """
@@ -312,7 +318,7 @@ def _etag(resource: Any) -> str:
     return f'"{base64.b64encode(hashlib.sha256(content).digest()[:9]).decode()}"'
 
 
-def _check_etag(given: str, current: str) -> None:
-    """https://google.aip.dev/154: a mismatch is ABORTED."""
+def check_etag(given: str, current: str) -> None:
+    """Refuse an etag that is given and not current: https://google.aip.dev/154, ABORTED."""
     if given and given != current:
         raise Refusal(grpc.StatusCode.ABORTED, "The etag does not match the stored resource's.")

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from step.emulator.admission import Admission
 from step.emulator.binary_authorization import BinaryAuthorization, ValidationHelper
 from step.emulator.builds import CloudBuild
 from step.emulator.calls import CallLog
@@ -18,10 +19,14 @@ from step.emulator.dispatch import Dispatcher
 from step.emulator.faults import Fault
 from step.emulator.grafeas import Grafeas
 from step.emulator.kms import KeyManagement
+from step.emulator.platform_checks import Checks
+from step.emulator.platform_policies import PlatformPolicies, PlatformPolicyEvaluation
 from step.emulator.refusal import EmulatorError
 from step.emulator.rest import RestServer
 from step.emulator.seed import Seed, plant
 from step.emulator.server import GrpcServer
+from step.emulator.system_policy import SystemPolicy
+from step.emulator.webhook import AdmissionPort, AdmissionServer
 
 
 def _utc_now() -> datetime:
@@ -30,6 +35,8 @@ def _utc_now() -> datetime:
 
 class Emulator:
     """Four Google APIs on loopback, by gRPC and by REST, for as long as it is started.
+
+    With ``admission``, also an endpoint that a Kubernetes cluster can ask.
 
     ``visibility_delay`` is the age at which a new occurrence enters lists, measured by ``now``;
     ``latency`` is slept, by ``sleep``, before each call. State lives as long as the object.
@@ -48,18 +55,27 @@ class Emulator:
         host: str = "127.0.0.1",
         port: int = 0,
         rest_port: int = 0,
+        admission: AdmissionPort | None = None,
     ) -> None:
         """Raises EmulatorError when the seed or a fault does not hold together."""
         seed = seed or Seed()
         self.calls = CallLog(call_log)
         self._host, self._port, self._rest_port = host, port, rest_port
+        self._admission_port = admission
         self._servers: tuple[GrpcServer, RestServer] | None = None
+        self._admission: AdmissionServer | None = None
         kms = KeyManagement(now)
         grafeas = Grafeas(now, visibility_delay)
         authorization = BinaryAuthorization(now, _numbers(seed.projects))
+        platform_policies = PlatformPolicies(now)
         builds = CloudBuild(now)
+        self._judge = Admission(authorization, grafeas, seed.system_policy).judge
         self._dispatcher = Dispatcher(
-            (kms, grafeas, authorization, ValidationHelper(authorization.attestor), builds),
+            (
+                *(kms, grafeas, authorization, ValidationHelper(authorization.attestor)),
+                *(SystemPolicy(seed.system_policy), platform_policies),
+                *(PlatformPolicyEvaluation(platform_policies, Checks(grafeas)), builds),
+            ),
             calls=self.calls,
             latency=latency,
             sleep=sleep,
@@ -67,7 +83,7 @@ class Emulator:
         )
         for fault in faults:
             self._dispatcher.faults.add(fault)
-        plant(seed, kms, grafeas, authorization, builds)
+        plant(seed, kms, grafeas, authorization, platform_policies, builds)
 
     def start(self) -> Self:
         """Begin to serve; EmulatorError when the address is taken or not loopback."""
@@ -79,12 +95,18 @@ class Emulator:
             grpc = GrpcServer(self._dispatcher, self._host, self._port)
             undo.callback(grpc.stop)
             rest = RestServer(self._dispatcher, self._host, self._rest_port)
+            undo.callback(rest.stop)
+            if self._admission_port is not None:
+                self._admission = AdmissionServer(self._judge, self._admission_port)
             undo.pop_all()
         self._servers = grpc, rest
         return self
 
     def stop(self) -> None:
         """Stop serving; calls and state stay readable."""
+        if self._admission is not None:
+            self._admission.stop()
+            self._admission = None
         if self._servers is not None:
             for server in self._servers:
                 server.stop()
@@ -113,6 +135,13 @@ class Emulator:
         return self._started[1].address
 
     @property
+    def admission_address(self) -> str:
+        """``https://host:port`` of the admission endpoint; EmulatorError while it is not served."""
+        if self._admission is None:
+            raise EmulatorError("the admission endpoint is not served")
+        return self._admission.address
+
+    @property
     def _started(self) -> tuple[GrpcServer, RestServer]:
         if self._servers is None:
             raise EmulatorError("the emulator is not started")
@@ -129,8 +158,13 @@ class Emulator:
         self._dispatcher.faults.clear()
 
     def write_ready_file(self, path: Path) -> None:
-        """Write ``{"grpc": "host:port", "rest": "host:port", "pid": …}``, whole or not at all."""
+        """Write ``{"grpc": "host:port", "rest": "host:port", "pid": …}``, whole or not at all.
+
+        ``"admission": "https://host:port"`` is in it where that is served.
+        """
         ready = {"grpc": self.grpc_address, "rest": self.rest_address, "pid": os.getpid()}
+        if self._admission is not None:
+            ready["admission"] = self.admission_address
         part = path.with_name(path.name + ".part")
         try:
             part.write_text(json.dumps(ready) + "\n", encoding="utf-8")

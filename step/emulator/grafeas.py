@@ -90,6 +90,21 @@ class Grafeas:
         with self._lock:
             self._occurrences[name] = replace(self._occurrences[name], listed_from=None)
 
+    def listed(self, text: str, **scope: str) -> list[tuple[str, g.Occurrence]]:
+        """What lists show now of a filter's matches with ``scope``'s values, by their position."""
+        chosen = Filter.parse(text, _OCCURRENCE_FIELDS)
+        now = self._now()
+        with self._lock:
+            stored = list(self._occurrences.values())
+        return [
+            (one.position, one.resource)
+            for one in stored
+            if one.listed_from is not None
+            and one.listed_from <= now
+            and all(one.fields[field] == value for field, value in scope.items())
+            and chosen.matches(one.fields)
+        ]
+
     # Notes
 
     @rpc("parent", "containeranalysis.notes.create", writes=True)
@@ -173,7 +188,7 @@ class Grafeas:
     @rpc("parent", "containeranalysis.occurrences.list")
     def list_occurrences(self, request: g.ListOccurrencesRequest) -> g.ListOccurrencesResponse:
         home = parse_name(PROJECT, request.parent)
-        entries = self._listed(request.filter, projectId=home["project"])
+        entries = self.listed(request.filter, projectId=home["project"])
         shown, token = _page(entries, request.parent, request)
         return g.ListOccurrencesResponse(occurrences=shown, next_page_token=token)
 
@@ -185,7 +200,7 @@ class Grafeas:
         with self._lock:
             self._note(request.name)
         home = parse_name(NOTE, request.name)
-        entries = self._listed(request.filter, noteProjectId=home["project"], noteId=home["note"])
+        entries = self.listed(request.filter, noteProjectId=home["project"], noteId=home["note"])
         shown, token = _page(entries, request.name, request)
         return g.ListNoteOccurrencesResponse(occurrences=shown, next_page_token=token)
 
@@ -258,21 +273,6 @@ class Grafeas:
             # https://github.com/GoogleCloudPlatform/gke-binary-auth-tools/issues/4
             taken = known.resource.name.rpartition("/")[2]
             raise Refusal(grpc.StatusCode.ALREADY_EXISTS, f'occurrence ID "{taken}" already exists')
-
-    def _listed(self, text: str, **scope: str) -> list[tuple[str, g.Occurrence]]:
-        """What lists show now of the matches with ``scope``'s values; takes the lock itself."""
-        chosen = Filter.parse(text, _OCCURRENCE_FIELDS)
-        now = self._now()
-        with self._lock:
-            stored = list(self._occurrences.values())
-        return [
-            (one.position, one.resource)
-            for one in stored
-            if one.listed_from is not None
-            and one.listed_from <= now
-            and all(one.fields[field] == value for field, value in scope.items())
-            and chosen.matches(one.fields)
-        ]
 
     def _note(self, name: str) -> g.Note:
         if name not in self._notes:

@@ -16,6 +16,8 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from step.emulator.refusal import Refusal, invalid
 from step.emulator.routes import Found
+from step.emulator.rpc import Http
+from step.emulator.shapes import Document, read
 
 # https://cloud.google.com/apis/docs/system-parameters
 _SYSTEM = frozenset(
@@ -56,6 +58,8 @@ def parse_request(found: Found, query: str, body: bytes) -> Any:
     of this message, and for fields that it does not have.
     """
     route = found.route
+    if http := route.method.traits.http:
+        return _read_document(http, query, body) | dict(found.variables)
     request = route.method.request()
     message = route.method.request.pb(request)
     if route.body == "*":
@@ -63,7 +67,7 @@ def parse_request(found: Found, query: str, body: bytes) -> Any:
     elif route.body:
         _merge({route.body: _load(body, route.renamed)}, message)
     elif body:
-        raise invalid("Invalid request: this method takes no body.")
+        raise _no_body()
     _merge(_query(message.DESCRIPTOR, query), message)
     for path, value in found.variables.items():
         *parents, last = path.split(".")
@@ -75,7 +79,12 @@ def parse_request(found: Found, query: str, body: bytes) -> Any:
 
 
 def show_answer(response: Any, renamed: Mapping[str, str]) -> bytes:
-    """A message as JSON: camelCase, bytes in base64, 64-bit numbers as strings, no defaults."""
+    """A message as JSON: camelCase, bytes in base64, 64-bit numbers as strings, no defaults.
+
+    A dictionary is JSON already.
+    """
+    if isinstance(response, dict):
+        return _dump(response)
     plain = getattr(response, "_pb", response)
     return _dump(_renamed(json_format.MessageToDict(plain), renamed))
 
@@ -96,6 +105,24 @@ def show_refusal(refusal: Refusal) -> tuple[int, bytes]:
         }
         error["details"] = [detail]
     return status, _dump({"error": error})
+
+
+def _read_document(http: Http, query: str, body: bytes) -> Document:
+    document: dict[str, Any] = {}
+    if http.body == "*":
+        document = _load(body, {})
+    elif http.body:
+        document = {http.body: _load(body, {})}
+    elif body:
+        raise _no_body()
+    for name, values in parse_qs(query, keep_blank_values=True).items():
+        if name in _SYSTEM:
+            continue
+        if name in document:
+            raise _unknown(name)
+        document[name] = _only(name, values)
+    read_document: Document = read(http.fields, document, "request")
+    return read_document
 
 
 def _dump(document: Any) -> bytes:
@@ -187,9 +214,13 @@ def _query_value(field: FieldDescriptor, path: str, values: Sequence[str]) -> An
     shown = [_shown(field, value) for value in values]
     if field.is_repeated:
         return shown
-    if len(shown) > 1:
-        raise invalid(f"Invalid value at {path!r}: it is given {len(shown)} times.")
-    return shown[0]
+    return _only(path, shown)
+
+
+def _only(path: str, values: Sequence[Any]) -> Any:
+    if len(values) > 1:
+        raise invalid(f"Invalid value at {path!r}: it is given {len(values)} times.")
+    return values[0]
 
 
 def _shown(field: FieldDescriptor, value: str) -> Any:
@@ -199,6 +230,10 @@ def _shown(field: FieldDescriptor, value: str) -> Any:
     if field.message_type is not None and field.message_type.full_name.endswith(".FieldMask"):
         return re.sub(r"_([a-z0-9])", lambda match: match[1].upper(), value)
     return value
+
+
+def _no_body() -> Refusal:
+    return invalid("Invalid request: this method takes no body.")
 
 
 def _unknown(path: str) -> Refusal:

@@ -1,23 +1,13 @@
 """The REST side: JSON over HTTP on the APIs' real paths, on a loopback port."""
 
-import logging
-import socket
-import sys
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socketserver import TCPServer
-from threading import Event, Lock, Thread
-from typing import Any
-
 import grpc
 
 from step.emulator.dispatch import Dispatcher
+from step.emulator.http_server import HttpServer
 from step.emulator.json_form import parse_request, show_answer, show_refusal
-from step.emulator.refusal import EmulatorError, Refusal
+from step.emulator.refusal import Refusal
 from step.emulator.routes import Routes
 from step.emulator.server import loopback
-
-_logger = logging.getLogger(__name__)
 
 # Room for a batch of a thousand attestations; a request is read into memory as a whole.
 MAX_BODY = 32 * 1024 * 1024
@@ -28,75 +18,16 @@ class RestServer:
 
     def __init__(self, dispatcher: Dispatcher, host: str, port: int) -> None:
         """Bind at once; EmulatorError when the address is not loopback or is taken."""
-        address = loopback(host)
-        try:
-            self._server = _Server(dispatcher, address.strip("[]"), port)
-        except (OSError, OverflowError) as error:
-            raise EmulatorError(f"cannot listen on {address}:{port}: {error}") from error
-        self.address = f"{address}:{self._server.server_address[1]}"
-        self._thread = Thread(target=self._server.serve, name="emulator-rest", daemon=True)
-        self._thread.start()
+        self._dispatcher = dispatcher
+        self._routes = Routes(dispatcher.services)
+        self._server = HttpServer(self._answer, loopback(host), port, limit=MAX_BODY)
+        self.address = self._server.address
 
     def stop(self) -> None:
         """Let calls in flight end, and release the port."""
-        self._server.end()
-        self._thread.join()
-        self._server.server_close()
+        self._server.stop()
 
-
-class _Server(ThreadingHTTPServer):
-    # Threads are joined when the server is closed, so no call outlives it.
-    daemon_threads = False
-    # A second emulator must not share the port.
-    allow_reuse_port = False
-    request_queue_size = 64
-
-    def __init__(self, dispatcher: Dispatcher, host: str, port: int) -> None:
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._dispatcher = dispatcher
-        self._routes = Routes(dispatcher.services)
-        self._ending = Event()
-        self._lock = Lock()
-        self._open: set[socket.socket] = set()
-        super().__init__((host, port), _Handler)
-
-    def server_bind(self) -> None:
-        """As HTTPServer does, without its look-up of the host's name, which can take seconds."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = "localhost", self.server_address[1]
-
-    def serve(self) -> None:
-        """Take connections until the end."""
-        while not self._ending.is_set():
-            self.handle_request()
-        with self._lock:
-            for connection in self._open:
-                # An idle client's thread wakes; an answer on its way still goes out.
-                with suppress(OSError):  # the client is gone
-                    connection.shutdown(socket.SHUT_RD)
-
-    def end(self) -> None:
-        """Take no more connections after this one, which wakes `serve`."""
-        self._ending.set()
-        host, port = self.server_address[:2]
-        socket.create_connection((str(host), int(port))).close()
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        with self._lock:
-            self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        with self._lock:
-            self._open.discard(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        error = sys.exception()
-        level = logging.DEBUG if isinstance(error, ConnectionError) else logging.ERROR
-        _logger.log(level, "a request was not answered", exc_info=error)
-
-    def answer(self, verb: str, target: str, body: bytes) -> tuple[int, bytes]:
+    def _answer(self, verb: str, target: str, body: bytes) -> tuple[int, bytes]:
         """The HTTP status and the JSON of an answer."""
         path, _, query = target.partition("?")
         try:
@@ -108,42 +39,3 @@ class _Server(ThreadingHTTPServer):
         except Refusal as refusal:
             return show_refusal(refusal)
         return 200, show_answer(response, found.route.renamed)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    # Seconds that a connection may be idle or a client may take to send.
-    timeout = 60
-    # For what is no HTTP request to speak of, which the class answers itself.
-    error_content_type = "application/json; charset=UTF-8"
-    error_message_format = '{"error": {"code": %(code)d, "message": "%(message)s"}}\n'
-
-    def _carry_out(self) -> None:
-        length = self.headers.get("Content-Length", "0")
-        if "Transfer-Encoding" in self.headers:
-            self.send_error(411, "A request must say how long it is.")
-        elif not (length.isascii() and length.isdecimal()):
-            self.send_error(400, "Content-Length is not a number.")
-        elif len(length) > len(str(MAX_BODY)) or int(length) > MAX_BODY:
-            self.send_error(413, f"A request may have {MAX_BODY} bytes.")
-        else:
-            body = self.rfile.read(int(length))
-            if len(body) < int(length):
-                self.close_connection = True  # half a request is none
-            else:
-                self._send(*self.server.answer(self.command, self.path, body))
-
-    do_DELETE = do_GET = do_PATCH = do_POST = do_PUT = _carry_out
-
-    def _send(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", self.error_content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as it is called
-        """Calls have a log of their own."""
-        _logger.debug(format, *args)

@@ -75,6 +75,9 @@ class Routes:
 def routes_of(service: Service) -> Iterator[Route]:
     """Every route of a service's methods, those of older versions included."""
     for method in methods_of(service):
+        if http := method.traits.http:
+            yield Route(method, http.verb, http.template, http.body, {})
+            continue
         for option in _options(method):
             verb, body = option["method"].upper(), option.get("body", "")
             yield Route(method, verb, option["uri"], body, {})

@@ -1,10 +1,12 @@
 """A service's remote methods, found by their ``@rpc`` mark, free of any transport."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Protocol, TypeVar
+
+from step.emulator.shapes import Shape
 
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 
@@ -21,12 +23,27 @@ class Service(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Http:
+    """How to ask, as JSON over HTTP alone, for a method that no published proto file has.
+
+    The request is a dictionary: ``fields`` are those of its body and query string, to which the
+    variables of ``template`` are added. ``body`` is as ``google.api.http`` has it.
+    """
+
+    verb: str
+    template: str
+    fields: Mapping[str, Shape]
+    body: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Traits:
     """What is known of a method besides its code: resource, IAM permission, whether it writes."""
 
     resource: Callable[[Any], str]
     permission: str
     writes: bool
+    http: Http | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +63,22 @@ class Method:
 
 
 def rpc(
-    resource: str | Callable[[Any], str], permission: str, *, writes: bool = False
+    resource: str | Callable[[Any], str],
+    permission: str,
+    *,
+    writes: bool = False,
+    http: Http | None = None,
 ) -> Callable[[_Handler], _Handler]:
     """Mark a method as a remote one.
 
     ``resource`` is the request's attribute that names what the call is about (dots reach into
-    messages), ``permission`` the IAM permission that Google Cloud asks of the caller.
+    messages), ``permission`` the IAM permission that Google Cloud asks of the caller, ``http`` the
+    only way to ask, where the API's own annotations are not published.
     """
     find = attrgetter(resource) if isinstance(resource, str) else resource
 
     def mark(handler: _Handler) -> _Handler:
-        handler.__rpc__ = Traits(find, permission, writes)  # type: ignore[attr-defined]
+        handler.__rpc__ = Traits(find, permission, writes, http)  # type: ignore[attr-defined]
         return handler
 
     return mark

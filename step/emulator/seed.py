@@ -18,7 +18,9 @@ from step.emulator.binary_authorization import BinaryAuthorization
 from step.emulator.builds import CloudBuild
 from step.emulator.grafeas import Grafeas
 from step.emulator.kms import KeyManagement, State
+from step.emulator.platform_policies import PlatformPolicies
 from step.emulator.refusal import EmulatorError, Refusal
+from step.emulator.shapes import Document
 
 _Item = TypeVar("_Item")
 
@@ -61,6 +63,8 @@ class Seed:
     notes: tuple[grafeas_v1.Note, ...] = ()
     attestors: tuple[SeedAttestor, ...] = ()
     policies: tuple[ba.Policy, ...] = ()
+    system_policy: ba.Policy = field(default_factory=ba.Policy)
+    platform_policies: tuple[Document, ...] = ()
     builds: tuple[cloudbuild.Build, ...] = ()
     occurrences: tuple[grafeas_v1.Occurrence, ...] = ()
 
@@ -84,14 +88,18 @@ class Seed:
         except yaml.YAMLError as error:
             raise EmulatorError(f"seed: not YAML: {' '.join(str(error).split())}") from error
         top = _Node("seed", {} if document is None else document).mapping(
-            "projects", "keys", "notes", "attestors", "policies", "builds", "occurrences"
+            *("projects", "keys", "notes", "attestors", "policies", "system_policy"),
+            *("platform_policies", "builds", "occurrences"),
         )
+        system = top.child("system_policy")
         return cls(
             projects=top.numbers("projects"),
             keys=top.list("keys", _key),
             notes=top.list("notes", _note),
             attestors=top.list("attestors", lambda node: _attestor(node, directory)),
             policies=top.list("policies", lambda node: node.message(ba.Policy)),
+            system_policy=ba.Policy() if system.value is None else system.message(ba.Policy),
+            platform_policies=top.list("platform_policies", _document),
             builds=top.list("builds", lambda node: node.message(cloudbuild.Build)),
             occurrences=top.list("occurrences", lambda node: node.message(grafeas_v1.Occurrence)),
         )
@@ -102,6 +110,7 @@ def plant(
     kms: KeyManagement,
     grafeas: Grafeas,
     authorization: BinaryAuthorization,
+    platform_policies: PlatformPolicies,
     builds: CloudBuild,
 ) -> None:
     """Put a seed into the services; EmulatorError where they refuse it."""
@@ -119,6 +128,9 @@ def plant(
             wanted = ba.Policy(policy)
             wanted.etag = ""  # an exported policy carries that of where it came from
             authorization.update_policy(ba.UpdatePolicyRequest(policy=wanted))
+    for document in seed.platform_policies:
+        with _refused_as(f"platform policy {document.get('name', '')}"):
+            platform_policies.seed(document)
     for build in seed.builds:
         with _refused_as(f"build {build.name or build.id}"):
             builds.seed(build)
@@ -181,6 +193,10 @@ def _kms_public_key(key: KmsPublicKey, kms: KeyManagement) -> ba.AttestorPublicK
 
 # The form of each entry
 
+_NOTE_TYPES = {
+    field.json_name for field in grafeas_v1.Note.pb().DESCRIPTOR.oneofs_by_name["type"].fields
+}
+
 
 class _Loader(yaml.SafeLoader):
     """Refuses a key given twice, of which plain YAML loaders keep the last."""
@@ -212,6 +228,10 @@ def _key(node: "_Node") -> SeedKey:
 
 
 def _note(node: "_Node") -> grafeas_v1.Note:
+    """A note of the API, or the short form of an attestation's."""
+    if isinstance(node.value, dict) and node.value.keys() & _NOTE_TYPES:
+        note: grafeas_v1.Note = node.message(grafeas_v1.Note)
+        return note
     entry = node.mapping("name", "human_readable_name")
     return _attestation_note(entry.text("name"), entry.text("human_readable_name", ""))
 
@@ -219,6 +239,13 @@ def _note(node: "_Node") -> grafeas_v1.Note:
 def _attestation_note(name: str, human_readable_name: str) -> grafeas_v1.Note:
     hint = grafeas_v1.AttestationNote.Hint(human_readable_name=human_readable_name or name)
     return grafeas_v1.Note(name=name, attestation=grafeas_v1.AttestationNote(hint=hint))
+
+
+def _document(node: "_Node") -> Document:
+    if not isinstance(node.value, dict):
+        raise node.error("must be a mapping")
+    document: Document = _json(node.value)
+    return document
 
 
 def _attestor(node: "_Node", directory: Path) -> SeedAttestor:

@@ -47,14 +47,28 @@ def loopback(host: str) -> str:
 
     Raises EmulatorError for anything but loopback: the emulator asks for no credentials.
     """
-    if host == "localhost":
-        return "127.0.0.1"
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        raise EmulatorError(f"host {host!r} is not a loopback address") from None
-    if not address.is_loopback:
+    address = _parsed(host)
+    if address is None or not address.is_loopback:
         raise EmulatorError(f"host {host!r} is not a loopback address")
+    return _before_port(address)
+
+
+def address_of(host: str) -> str:
+    """The host as it stands before a port, loopback or not; EmulatorError if it is no address."""
+    address = _parsed(host)
+    if address is None:
+        raise EmulatorError(f"host {host!r} is not an IP address")
+    return _before_port(address)
+
+
+def _parsed(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        return None
+
+
+def _before_port(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
     return f"[{address}]" if address.version == 6 else str(address)
 
 
@@ -69,6 +83,7 @@ def _handlers(dispatcher: Dispatcher) -> "Iterator[grpc.GenericRpcHandler[Any, A
                     response_serializer=_serialize,
                 )
                 for method in methods_of(service)
+                if method.traits.http is None
             },
         )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from step.cli import main
+from tests.emulator.reviews import Endpoint, image_review
 from tests.world import ATTESTOR, IMAGE, KEY, VERSION
 
 SEED = f"""
@@ -32,6 +33,7 @@ def test_a_run_against_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     command = [sys.executable, "-m", "step", "emulator", "--seed", str(tmp_path / "seed.yaml")]
     command += ["--ready-file", str(ready), "--call-log", str(calls), "--latency", "5ms"]
     command += ["--visibility-delay", "0.2s", "--fault", "AsymmetricSign=UNAVAILABLE:1"]
+    command += ["--admission-port", "0", "--admission-ca-file", str(tmp_path / "ca.pem")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
@@ -44,8 +46,11 @@ def test_a_run_against_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             for api in ("BINARYAUTHORIZATION", "CLOUDBUILD", "CLOUDKMS", "CONTAINERANALYSIS"):
                 override = f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}"
                 assert process.stderr.readline() == f"{override}=http://{rest}/\n"
+            assert process.stderr.readline() == f"admission endpoint: {written['admission']}\n"
             with urllib.request.urlopen(f"http://{rest}/v1/{ATTESTOR}") as answer:
                 assert json.load(answer)["name"] == ATTESTOR
+            endpoint = Endpoint(written["admission"], tmp_path / "ca.pem")
+            assert endpoint.review(image_review(IMAGE)) == {"allowed": True}
             monkeypatch.setenv("BINAUTHZ_EMULATOR_HOST", address)
             assert main(["attest", IMAGE, "--attestor", ATTESTOR]) == 0
         finally:
@@ -66,6 +71,12 @@ def test_a_run_against_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (["--latency", "50"], "duration"),
         (["--port", "x"], "--port"),
         (["--rest-port", "70000"], "cannot listen"),
+        (["--admission-port", "70000"], "cannot listen"),
+        (["--admission-port", "0", "--admission-host", "example.com"], "not an IP address"),
+        (["--admission-port", "0", "--tls-key-file", "key.pem"], "both or neither"),
+        (["--tls-key-file", "key.pem"], "the admission endpoint is not served"),
+        (["--tls-certificate-file", "chain.pem"], "the admission endpoint is not served"),
+        (["--admission-ca-file", "ca.pem"], "the admission endpoint is not served"),
     ],
 )
 def test_settings_that_cannot_be_used(

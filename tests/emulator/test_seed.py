@@ -151,7 +151,7 @@ def test_occurrences_are_listed_at_once_with_their_times(planted: Clients) -> No
 
 
 def test_an_empty_seed_is_a_seed() -> None:
-    assert Seed.parse("") == Seed.parse("projects:\nkeys: []\n") == Seed()
+    assert Seed.parse("") == Seed.parse("projects:\nkeys: []\nsystem_policy:\n") == Seed()
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,17 @@ def test_an_empty_seed_is_a_seed() -> None:
             "attestors: [{name: a, note: n, public_keys: [{pkix: {pem: x, algorithm: y}}]}]",
             r"pkix.algorithm: no such value 'y'",
         ),
+        ("notes: [{name: n, discovery: 1}]", r"seed.notes\[0\]: "),
+        ("notes: [{name: n, build: {version: 1}}]", r"seed.notes\[0\]: .*no field named .version."),
+        ("notes: [{name: n, bild: {}}]", r"seed.notes\[0\]: unknown key 'bild'; there are name"),
+        (
+            "notes: [{name: n, attestation: {}, human_readable_name: x}]",
+            r"seed.notes\[0\]: .*no field named .human_readable_name.",
+        ),
+        ("system_policy: [x]", r"seed.system_policy: "),
+        ("system_policy: {admissionWhitelist: []}", r"seed.system_policy: .*no field named"),
         ("policies: [{nane: x}]", r"seed.policies\[0\]: .*no field named .nane."),
+        ("policies: [~]", r"seed.policies\[0\]: "),
         ("policies: [x]", r"seed.policies\[0\]: "),
         ("builds: [{status: DONE}]", r"seed.builds\[0\]: .*DONE"),
         ("occurrences: [{attestation: 1}]", r"seed.occurrences\[0\]: "),
@@ -233,6 +243,7 @@ attestors:
             "cryptoKeys/k already exists",
         ),
         ("notes: [{name: n}]", "seed: note n: .*does not match the pattern"),
+        ("notes: [{name: n, build: {}}]", "seed: note n: .*does not match the pattern"),
         (
             BY_KMS,
             f"seed: attestor {ATTESTOR}: CryptoKeyVersion .* not found",

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
+import typer.main
 
-from step.emulator import Emulator, EmulatorError, Fault, Seed
+import step.cli
+from step.emulator import Emulator, EmulatorError, Fault, Seed, webhook
+from step.emulator.platform_checks import CHECK
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "emulator.md").read_text()
@@ -24,6 +28,8 @@ def test_the_seed_is_one() -> None:
         "notes",
         "attestors",
         "policies",
+        "system_policy",
+        "platform_policies",
         "builds",
         "occurrences",
     ]
@@ -39,3 +45,24 @@ def test_the_table_has_every_fault_with_its_methods() -> None:
     for what, methods in rows.items():
         for method in re.findall(r"`(\w+)`", methods) or ["GetNote"]:
             assert Fault.parse(f"{method}={what}").what == what
+
+
+def test_the_table_of_checks_has_every_check() -> None:
+    [table] = re.findall(r"^\| check \|.*?\n\n", PAGE, re.MULTILINE | re.DOTALL)
+    told = re.findall(r"`(\w+)`(?=[^|]*\|[^|]*\|$)", table, re.MULTILINE)
+    assert isinstance(CHECK, dict)
+    assert sorted(told) == sorted(set(CHECK) - {"displayName"})
+
+
+def test_the_admission_endpoint_has_its_section() -> None:
+    command: Any = typer.main.get_command(step.cli.app)
+    options = {name for one in command.commands["emulator"].params for name in one.opts}
+    [section] = re.findall(r"^## The admission endpoint\n(.*?)^## ", PAGE, re.MULTILINE | re.DOTALL)
+    named = set(re.findall(r"--[\w-]+", section))
+    assert named == {one for one in options if one.startswith(("--admission-", "--tls-"))}
+    for api, kind in (webhook.ADMISSION_REVIEW, webhook.IMAGE_REVIEW):
+        assert f"`{api}` {kind}" in section
+    for key in (webhook.BREAK_GLASS_LABEL, webhook.BREAK_GLASS_ANNOTATION):
+        assert f'`{key}: "true"`' in section
+    [path] = re.findall(r"`POST (\S+)`", section)
+    assert path == "/projects/PROJECT/clusters/LOCATION.NAME:admit"
