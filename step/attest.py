@@ -1,4 +1,4 @@
-"""Image, attestor and signer become a receipt: sign, verify, create, wait."""
+"""Image, attestor and signer become a receipt: check, sign, verify, create, wait, evaluate."""
 
 from __future__ import annotations
 
@@ -17,15 +17,19 @@ from step.errors import (
     BadInput,
     KeyNotRegistered,
     NotVisible,
+    Refused,
     StepError,
     Unavailable,
 )
+from step.evaluate import Judge, Undecided, decide
 from step.events import Failure, Progress
+from step.model.admission import Decision
 from step.model.attestation import Attestation, Attestor, Occurrence, Signature
 from step.model.image import ImageRef
 from step.model.keys import Key
 from step.model.names import AttestorName, NoteName, ProjectName
 from step.model.payload import Payload
+from step.preconditions import Check, Passed, check
 from step.side_by_side import side_by_side
 from step.signing.signer import Signer
 
@@ -67,7 +71,7 @@ class Receipt:
     visible_after: timedelta | None = None
 
 
-Event: TypeAlias = Progress | Receipt | Failure
+Event: TypeAlias = Progress | Passed | Receipt | Decision | Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,8 @@ class Terms:
 
     `project` is where attestations are stored, None for each attestor's own; `payload` replaces the
     canonical bytes (for a signature made elsewhere over other bytes); `wait` is how long to wait
-    until an attestation can be read back, None for not at all.
+    until an attestation can be read back, None for not at all. `checks` must all say yes of an
+    image before it is signed; `judge` must admit it afterwards, and sees what was waited for only.
     """
 
     project: ProjectName | None = None
@@ -84,6 +89,8 @@ class Terms:
     validate: bool = True
     wait: timedelta | None = timedelta(minutes=2)
     dry_run: bool = False
+    checks: tuple[Check, ...] = ()
+    judge: Judge | None = None
 
 
 def attest(
@@ -96,10 +103,11 @@ def attest(
     """Attest every image for every attestor, side by side, and yield what happens.
 
     For each pair there is one Receipt or one Failure, in the order in which they end; one failure
-    does not stop the others. Only a key that an attestor does not list stops the run, before
-    anything is signed. An attestation that already verifies under the same key is reused; nothing
-    is created that the attestor's own key and, unless `terms` say otherwise, Binary Authorization
-    did not verify.
+    does not stop the others. An image that a check refuses has a Failure of its own instead, and so
+    has one, after its receipts, that the policy does not admit. Only a key that an attestor does
+    not list stops the run, before anything is signed. An attestation that already verifies under
+    the same key is reused; nothing is created that the attestor's own key and, unless `terms` say
+    otherwise, Binary Authorization did not verify.
 
     Raises BadInput for an empty list: attesting nothing is never what was meant.
     """
@@ -114,12 +122,48 @@ def attest(
         yield from (Failure(image, unread.name, unread.error) for image in images)
     if any(isinstance(unread.error, KeyNotRegistered) for unread in failed):
         return
+    refused: set[ImageRef | None] = set()
+    if terms.checks:
+        for checked in check(images, terms.checks, connection):
+            if isinstance(checked, Failure):
+                refused.add(checked.image)
+            yield checked
     pairs = [
         _Pair(image, one.attestor, one.key, signer, connection, terms)
         for one in ready
         for image in images
+        if image not in refused
     ]
-    yield from side_by_side(pair.events() for pair in pairs)
+    refused.update(image for image in images if failed)
+    for event in side_by_side(pair.events() for pair in pairs):
+        if isinstance(event, Failure):
+            refused.add(event.image)
+        yield event
+    attested = [image for image in images if image not in refused]
+    if terms.judge and attested:
+        yield from _admitted(attested, terms.judge, connection, attestors)
+
+
+def _admitted(
+    images: Sequence[ImageRef],
+    judge: Judge,
+    connection: Connection,
+    attestors: Sequence[AttestorName],
+) -> Iterator[Decision | Failure]:
+    """Whether the policy admits what is attested by now; a denial is a Failure, too."""
+    named = {str(image): image for image in images}
+    for found in decide(tuple(named), judge, connection, attestors):
+        match found:
+            case Undecided(image=image, error=error):
+                yield Failure(named[str(image)], None, error)
+            case Decision(image=image, admitted=admitted, denial=denial):
+                yield found
+                if not admitted:
+                    error = Refused(
+                        f"attested, and not admitted by {judge.policy.name}: {denial}",
+                        "The attestation stays; the policy asks for something else, or for more.",
+                    )
+                    yield Failure(named[image], None, error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,12 +32,19 @@ class Undecided:
     error: StepError
 
 
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A policy, where the images are to run, and Google's system policy where it is known."""
+
+    policy: Policy
+    request: Request
+    system: SystemPolicy | None = None
+
+
 def decide(
     images: Sequence[str],
-    policy: Policy,
-    request: Request,
+    judge: Judge,
     connection: Connection,
-    system: SystemPolicy | None = None,
     expected: Collection[AttestorName] = (),
 ) -> Iterator[Decision | Undecided]:
     """Evaluate a policy for images as a pod names them, with every signature verified here.
@@ -45,7 +52,8 @@ def decide(
     Nothing is asked that no rule needs. An attestor is read once, and its attestations of an image
     are listed once; that takes roles/binaryauthorization.attestorsViewer on the attestors and
     roles/containeranalysis.notes.occurrences.viewer on their notes. What could not be asked is
-    Undecided, neither a denial nor an admission.
+    Undecided, neither a denial nor an admission. `expected` are attestors of which a warning says
+    if the policy never asks for their attestation.
 
     Raises BadInput for an empty list: nothing denied is not everything admitted.
     """
@@ -54,7 +62,9 @@ def decide(
     evidence = _Evidence(connection)
     for image in dict.fromkeys(images):
         try:
-            yield evaluate(policy, image, request, evidence.verdict, system, expected)
+            yield evaluate(
+                judge.policy, image, judge.request, evidence.verdict, judge.system, expected
+            )
         except StepError as error:
             yield Undecided(image, error)
 

@@ -21,10 +21,13 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What is being done, in one line; for a wait, `elapsed` of at most `limit`."""
+    """What is being done, in one line; for a wait, `elapsed` of at most `limit`.
+
+    `attestor` is None for what concerns the image whoever attests it.
+    """
 
     image: ImageRef
-    attestor: AttestorName
+    attestor: AttestorName | None
     doing: str
     elapsed: timedelta | None = None
     limit: timedelta | None = None

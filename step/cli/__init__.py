@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,12 +20,18 @@ from step.cli.emulator import emulator
 from step.cli.gate import WithCommand, gate
 from step.cli.listing import list_
 from step.cli.options import Format
-from step.cli.outcome import INTERRUPTED, Work, bug, deliver
+from step.cli.outcome import INTERRUPTED, bug, show, write_files
 from step.cli.payload import payload
 from step.cli.policy import policy
 from step.cli.verify import verify
 from step.clock import Clock, SystemClock
 from step.errors import BadInput, StepError
+
+if TYPE_CHECKING:
+    from step.reporting.result import Result
+
+# What needs nothing but the environment, and leaves outputs behind.
+COMMANDS = ("attest", "verify", "gate", "policy check")
 
 app = typer.Typer(
     name="binauthz-attest",
@@ -65,11 +71,13 @@ def _program(
 def main(arguments: Sequence[str] | None = None, clock: Clock | None = None) -> int:
     """Run the program and return its exit code; `step.errors.ExitCode` lists them.
 
-    Without arguments, `attest` runs from the environment, as a container does it.
+    Without arguments, the verb that BINAUTHZ_COMMAND or an action's input `command` names runs from
+    the environment, and `attest` where they name none.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments) or ["attest"]
+    given = list(sys.argv[1:] if arguments is None else arguments)
     edge = Edge(os.environ, clock or SystemClock())
     try:
+        given = given or _command(edge)
         with _ended_like_ctrl_c():
             code = app(given, standalone_mode=False, obj=edge, prog_name="binauthz-attest")
             return int(code or 0)
@@ -100,13 +108,34 @@ def _ended_like_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _command(edge: Edge) -> list[str]:
+    """The verb to run from the environment alone; raises BadInput for one that cannot be."""
+    command = edge.environ.get("BINAUTHZ_COMMAND") or edge.environ.get("INPUT_COMMAND") or "attest"
+    if command not in COMMANDS:
+        raise BadInput(f"the command is {command[:40]!r}", f"It is one of {', '.join(COMMANDS)}.")
+    return command.split()
+
+
 def _fail(error: StepError, edge: Edge, arguments: Sequence[str]) -> int:
     """Report an error that came before the options were known, still in the format asked for."""
-
-    def start() -> Work:
-        raise error
-
     named = " ".join(arguments).replace("=", " ")
     variables = {edge.environ.get(name) for name in ("BINAUTHZ_FORMAT", "INPUT_FORMAT")}
     wants_json = "--format json" in named or ("json" in variables and "--format " not in named)
-    return deliver(start, edge, Format.JSON if wants_json else Format.TEXT)
+    result = write_files(_nothing_but(error, edge, next(iter(arguments), "")), edge, None)
+    return show(result, edge, Format.JSON if wants_json else Format.TEXT)
+
+
+def _nothing_but(error: StepError, edge: Edge, verb: str) -> Result:
+    """What a verb would have returned, with nothing in it but the error."""
+    from step.discovery.environment import Environment
+    from step.events import Failure
+    from step.reporting.decisions import Evaluation
+    from step.reporting.report import Report
+    from step.reporting.verdicts import Verification
+
+    if verb == "policy":
+        return Evaluation((), ()).with_error(error)
+    if verb in ("verify", "gate"):
+        return Verification((), ()).with_error(error)
+    build = Environment.detect(edge.environ).build
+    return Report((), (Failure(None, None, error),), build, __version__)

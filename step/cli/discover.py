@@ -63,5 +63,5 @@ def discover(
     else:
         terminal.discovered(discovered)
     for failure in failures:
-        terminal.failure(failure)
+        terminal.error("", failure.error)
     raise typer.Exit(max((one.error.exit_code for one in failures), default=ExitCode.DONE))

@@ -14,6 +14,7 @@ from typer.core import TyperCommand
 from step.cli import options as opt
 from step.cli.edge import Edge
 from step.cli.images import ImageChoice
+from step.cli.outcome import show
 from step.cli.verify import Question
 from step.errors import BadInput
 from step.model.image import ImageRef
@@ -82,7 +83,6 @@ def gate(
         project=project,
         at_least=at_least,
         every_key=every_key,
-        format=format,
         output_file=output_file,
     )
     edge: Edge = context.obj
@@ -93,7 +93,7 @@ def gate(
     passed = found.verified
     # What passed leaves standard output to the command.
     stream = sys.stderr if command and passed else None
-    code = question.show(found, edge, stream)
+    code = show(found, edge, format, stream)
     if not command or not passed or code:
         raise typer.Exit(code)
     become(command, [one.image for one in found.verdicts], edge.environ)

@@ -69,6 +69,14 @@ class ImageChoice:
                 sources.registry.manifest(one.image)
         return found
 
+    def build_name(self, edge: Edge) -> BuildName | None:
+        """The build of Cloud Build that is asked for; raises BadInput for what names none."""
+        from step.model.build import BuildName
+
+        if self.build is None:
+            return None
+        return BuildName.parse(self.build, self.project, edge.environ.get("LOCATION"))
+
 
 @dataclass
 class _Sources:
@@ -90,8 +98,8 @@ class _Sources:
             yield parse_record(choice.metadata, "--metadata")
         for path in choice.from_file:
             yield _record_at(path)
-        if choice.build is not None:
-            yield self._build(choice.build)
+        if (build := choice.build_name(self.edge)) is not None:
+            yield self._build(build)
         named = (choice.digest, choice.metadata, choice.build)
         given = choice.references or choice.from_file or any(one is not None for one in named)
         if not given and (workspace := self._workspace()):
@@ -133,11 +141,9 @@ class _Sources:
         keychain = Keychain.load(self.edge.environ, google=self.connection.access_token)
         return Registry(keychain, self.edge.clock)
 
-    def _build(self, text: str) -> Record:
+    def _build(self, name: BuildName) -> Record:
         from step.discovery.builds import record_of
-        from step.model.build import BuildName
 
-        name = BuildName.parse(text, self.choice.project, self.edge.environ.get("LOCATION"))
         return record_of(self._read(name), f"Cloud Build {name.id}")
 
     def _read(self, name: BuildName) -> Build:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -11,7 +12,11 @@ from step.cli import options as opt
 from step.cli.attestors import attestor_names
 from step.cli.edge import Edge
 from step.cli.outcome import unwritable_output, warn_of_emulator
-from step.errors import StepError
+from step.errors import NotFound, StepError
+from step.model.names import AttestorName, ProjectName
+
+if TYPE_CHECKING:
+    from step.cloud.connection import Connection
 
 
 def list_(
@@ -22,12 +27,15 @@ def list_(
     public_key_id: opt.KeyFilter = None,
     format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
 ) -> None:
-    """List the attestations of images, or all that are on the attestors' notes, verified or not."""
+    """List the attestations of images, or all that are on the attestors' notes, verified or not.
+
+    With --public-key-id and --project alone, those of every attestor that lists the key.
+    """
     from step.events import Failure
     from step.gate import Listed, listing
     from step.model.image import ImageRef
     from step.reporting.console import Terminal
-    from step.reporting.report import worst
+    from step.reporting.result import about, worst
     from step.reporting.verdicts import listing_document, listing_lines
 
     edge: Edge = context.obj
@@ -37,8 +45,12 @@ def list_(
     try:
         warn_of_emulator(terminal, edge)
         named: Sequence[ImageRef] = [ImageRef.parse(one) for one in images or ()]
-        names = attestor_names(attestor or (), project)
-        for one in listing(named, names, edge.connection(), public_key_id or None):
+        connection = edge.connection()
+        if public_key_id and project and not attestor:
+            names = _with_key(connection, ProjectName(project), public_key_id)
+        else:
+            names = attestor_names(attestor or (), project)
+        for one in listing(named, names, connection, public_key_id or None):
             if isinstance(one, Listed):
                 listed.append(one)
             else:
@@ -54,5 +66,19 @@ def list_(
     except OSError as error:
         failures.append(Failure(None, None, unwritable_output(error)))
     for failure in failures:
-        terminal.failure(failure)
+        terminal.error(about(failure), failure.error)
     raise typer.Exit(worst(failure.error.exit_code for failure in failures))
+
+
+def _with_key(
+    connection: Connection, project: ProjectName, key_id: str
+) -> tuple[AttestorName, ...]:
+    from step.cloud.attestors import Attestors
+
+    names = tuple(Attestors(connection).with_key(project, key_id))
+    if not names:
+        raise NotFound(
+            f"no attestor of {project} lists the key {key_id}",
+            "The id is as attestors have it: gcloud container binauthz attestors describe.",
+        )
+    return names

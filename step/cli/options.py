@@ -43,7 +43,9 @@ def _alias(flag: str) -> Any:
 _WHAT = "What to attest"
 _WHO = "For whom"
 _KEY = "With which key"
+_BEFORE = "What must be true before it is signed"
 _HOW = "How"
+_WHERE = "Where it is to run"
 _OUT = "What comes out"
 
 Images: TypeAlias = Annotated[
@@ -204,6 +206,91 @@ PayloadFile: TypeAlias = Annotated[
     str | None,
     _option("--payload-file", "The bytes that --signature-file signs.", "PATH", _KEY),
 ]
+VulnerabilityPolicy: TypeAlias = Annotated[
+    str | None,
+    _option(
+        "--vulnerability-policy",
+        "Sign only what Artifact Analysis scanned and this file allows: a VulnzSigningPolicy, as "
+        "kritis has it.",
+        "PATH",
+        _BEFORE,
+    ),
+]
+VulnerabilityTimeout: TypeAlias = Annotated[
+    str,
+    _option(
+        "--vulnerability-timeout",
+        "How long to wait for the end of the scan: 90s, 5m or 1h.",
+        "DURATION",
+        _BEFORE,
+    ),
+]
+RequireBuild: TypeAlias = Annotated[
+    bool,
+    _option(
+        "--require-build/--no-require-build",
+        "Sign only what a record says was built as the --trusted options ask: that of --build, or "
+        "a BUILD occurrence.",
+        panel=_BEFORE,
+    ),
+]
+TrustedBuilders: TypeAlias = Annotated[
+    list[str] | None,
+    _option(
+        "--trusted-builder", "Id of a builder that may have built it. Repeatable.", "ID", _BEFORE
+    ),
+]
+TrustedProjects: TypeAlias = Annotated[
+    list[str] | None,
+    _option(
+        "--trusted-project",
+        "Project whose Cloud Build may have built it. Repeatable.",
+        "PROJECT",
+        _BEFORE,
+    ),
+]
+TrustedTriggers: TypeAlias = Annotated[
+    list[str] | None,
+    _option(
+        "--trusted-trigger", "Trigger that may have started the build. Repeatable.", "ID", _BEFORE
+    ),
+]
+TrustedSources: TypeAlias = Annotated[
+    list[str] | None,
+    _option(
+        "--trusted-source",
+        "Repository it may have been built from. Repeatable.",
+        "REPOSITORY",
+        _BEFORE,
+    ),
+]
+TrustedRecorders: TypeAlias = Annotated[
+    list[str] | None,
+    _option(
+        "--trusted-recorder",
+        "Project of the notes that BUILD occurrences count on; default verified-builder, where "
+        "Cloud Build's are. Repeatable.",
+        "PROJECT",
+        _BEFORE,
+    ),
+]
+ImageProject: TypeAlias = Annotated[
+    str | None,
+    _option(
+        "--image-project",
+        "Project that holds the image's scans and build records; default the one in its name.",
+        "PROJECT",
+        _BEFORE,
+    ),
+]
+CheckOnly: TypeAlias = Annotated[
+    bool,
+    _option(
+        "--check-only/--no-check-only",
+        "Make these checks and nothing else: no attestor is needed, and nothing is signed.",
+        panel=_BEFORE,
+    ),
+]
 Wait: TypeAlias = Annotated[
     bool,
     _option(
@@ -226,6 +313,23 @@ Validate: TypeAlias = Annotated[
 DryRun: TypeAlias = Annotated[
     bool,
     _option("--dry-run/--no-dry-run", "Do everything but signing and creating.", panel=_HOW),
+]
+PolicyCheck: TypeAlias = Annotated[
+    bool,
+    _option(
+        "--policy-check/--no-policy-check",
+        "Evaluate the policy when all is attested; an image that it does not admit is an error.",
+        panel=_WHERE,
+    ),
+]
+JudgingProject: TypeAlias = Annotated[
+    str | None,
+    _option(
+        "--policy-project",
+        "Project whose policy --policy-check evaluates; default that of the attestors.",
+        "PROJECT",
+        _WHERE,
+    ),
 ]
 OutputFormat: TypeAlias = Annotated[
     Format, _option("--format", "Receipts on standard output.", "text|json", _OUT)
@@ -265,8 +369,6 @@ KeyVersion: TypeAlias = Annotated[str | None, _alias("--keyversion")]
 PublicKeyIdOverride: TypeAlias = Annotated[str | None, _alias("--public-key-id-override")]
 AttestorProject: TypeAlias = Annotated[str | None, _alias("--attestor-project")]
 
-_WHERE = "Where it is to run"
-
 PodImages: TypeAlias = Annotated[
     list[str],
     typer.Argument(
@@ -277,7 +379,15 @@ PodImages: TypeAlias = Annotated[
     ),
 ]
 PolicyProject: TypeAlias = Annotated[
-    str | None, _option("--project", "Project whose policy it is.", "PROJECT")
+    str | None,
+    typer.Option(
+        "--project",
+        help="Project whose policy it is.",
+        metavar="PROJECT",
+        # An action's inputs serve attest as well, where the attestors' project has that name.
+        envvar=[*_variables("POLICY_PROJECT"), *_variables("PROJECT")],
+        show_envvar=False,
+    ),
 ]
 PolicyFile: TypeAlias = Annotated[
     str | None,

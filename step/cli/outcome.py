@@ -6,9 +6,9 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from step import __version__
 from step.cli.edge import Edge
@@ -21,8 +21,13 @@ if TYPE_CHECKING:
     from step.attest import Event, Receipt
     from step.discovery.record import Discovered
     from step.events import Failure
+    from step.model.admission import Decision
+    from step.preconditions import Passed
     from step.reporting.console import Terminal
     from step.reporting.report import Report
+    from step.reporting.result import Result
+
+R = TypeVar("R", bound="Result")
 
 # What a shell reports for a program that Ctrl-C ended.
 INTERRUPTED = 130
@@ -30,7 +35,10 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Events on their way, and the images and attestors in the order they were named."""
+    """Events on their way, and the images and attestors in the order they were named.
+
+    Without attestors, the images are checked and not attested.
+    """
 
     discovered: Sequence[Discovered]
     attestors: Sequence[AttestorName]
@@ -43,50 +51,99 @@ class Work:
 
     def place(self, found: Receipt | Failure) -> tuple[int, int]:
         """Where a result belongs; results come in the order in which they end."""
-        if found.image is None or found.attestor is None:
-            return -1, -1
-        return self.images.index(found.image), self.attestors.index(found.attestor)
+        image, attestor = found.image, found.attestor
+        return (
+            self.images.index(image) if image else -1,
+            self.attestors.index(attestor) if attestor else -1,
+        )
 
 
 def deliver(
-    start: Callable[[], Work], edge: Edge, shown_as: Format, output_file: str | None = None
+    start: Callable[[Terminal], Work],
+    edge: Edge,
+    shown_as: Format,
+    output_file: str | None = None,
 ) -> int:
     """Do the work, show it as it goes, and hand over the result in every way that is asked for.
 
     Returns the exit code. An error before or after the work is a result like any other: standard
     output holds one JSON object with `--format json` whatever happened.
     """
+    from step.discovery.environment import Environment
+    from step.reporting.console import Terminal
+
+    terminal = Terminal(sys.stdout, sys.stderr, edge.environ)
+
+    def begin() -> Work:
+        prepare(terminal, edge, output_file)
+        return start(terminal)
+
+    build = Environment.detect(edge.environ).build
+    report = write_files(_watch(begin, terminal, build), edge, output_file)
+    return show(report, edge, shown_as)
+
+
+def prepare(terminal: Terminal, edge: Edge, output_file: str | None) -> None:
+    """What comes before any work: raises BadInput for a file that could not be written after it.
+
+    Says that nothing is real, where an emulator is used.
+    """
+    from step.reporting.files import require_writable
+
+    warn_of_emulator(terminal, edge)
+    if output_file:  # better known before anything is created than after
+        require_writable(output_file)
+
+
+def write_files(result: R, edge: Edge, output_file: str | None) -> R:
+    """Write the files that others read; one that cannot be written is an error of the result.
+
+    It must hide the result neither from the other files nor from the eye.
+    """
+    from step.reporting import cloudbuild, github
+    from step.reporting.files import write_whole
+    from step.reporting.result import document
+
+    writers: list[Callable[[R], None]] = [
+        lambda result: github.publish(result, edge.environ),
+        lambda result: cloudbuild.publish(result, edge.environ),
+    ]
+    if output_file:
+        writers.append(lambda result: write_whole(output_file, document(result)))
+    for write in writers:
+        try:
+            write(result)
+        except StepError as error:
+            if error.message not in {known.message for _, known in result.errors()}:
+                result = result.with_error(error)
+    return result
+
+
+def show(result: Result, edge: Edge, shown_as: Format, stream: TextIO | None = None) -> int:
+    """Print the result, on standard output unless said otherwise, and return the exit code."""
     from step.discovery.environment import Ci, Environment
     from step.reporting import github
     from step.reporting.console import Terminal
-    from step.reporting.files import require_writable
-    from step.reporting.receipts import document
+    from step.reporting.result import document
 
-    terminal = Terminal(sys.stdout, sys.stderr, edge.environ)
-    environment = Environment.detect(edge.environ)
-
-    def begin() -> Work:
-        warn_of_emulator(terminal, edge)
-        if output_file:  # better known before anything is created than after
-            require_writable(output_file)
-        return start()
-
-    report = _write(_watch(begin, terminal, environment.build), edge, output_file)
+    out = stream or sys.stdout
+    terminal = Terminal(out, sys.stderr, edge.environ)
     try:
         if shown_as is Format.JSON:
-            sys.stdout.write(document(report))
+            out.write(document(result))
         else:
-            terminal.receipts(report)
-        sys.stdout.flush()
+            terminal.result(result.lines())
+        out.flush()
     except OSError as error:
-        report = _with(report, unwritable_output(error))
-    if environment.ci is Ci.GITHUB:
-        sys.stderr.write(github.annotate(report))
+        result = result.with_error(unwritable_output(error))
+    if Environment.detect(edge.environ).ci is Ci.GITHUB:
+        sys.stderr.write(github.annotate(result))
     else:
-        terminal.errors(report)
-    if any(isinstance(failure.error, Interrupted) for failure in report.failures):
+        for about, wrong in result.errors():
+            terminal.error(about, wrong)
+    if any(isinstance(error, Interrupted) for _, error in result.errors()):
         return INTERRUPTED
-    return int(report.exit_code)
+    return int(result.exit_code)
 
 
 def unwritable_output(error: OSError) -> BadInput:
@@ -117,71 +174,57 @@ def bug(error: Exception) -> StepError:
 
 
 def _watch(start: Callable[[], Work], terminal: Terminal, build: str | None) -> Report:
-    from step.attest import Receipt
     from step.events import Failure, Progress
-    from step.reporting.report import Report
 
-    receipts: list[Receipt] = []
-    failures: list[Failure] = []
-    discovered: tuple[Discovered, ...] = ()
+    results: list[Passed | Receipt | Decision | Failure] = []
+    work = Work((), (), iter(()))
     try:
         work = start()
-        discovered = tuple(work.discovered)
-        several = len(work.images) * len(work.attestors) > 1
-        terminal.remark(f"attesting {_named(work.images)} for {_named(work.attestors)}")
+        several = len(work.images) * max(len(work.attestors), 1) > 1
+        whom = f" for {_named(work.attestors)}" if work.attestors else ""
+        terminal.remark(f"{'attesting' if whom else 'checking'} {_named(work.images)}{whom}")
         for source in dict.fromkeys(one.origin.source for one in work.discovered):
             terminal.remark(f"digest from {source}")
         for event in work.events:
-            match event:
-                case Progress():
-                    terminal.progress(event, which=several)
-                case Receipt():
-                    receipts.append(event)
-                case Failure():
-                    failures.append(event)
-        receipts.sort(key=work.place)
-        failures.sort(key=work.place)
+            if isinstance(event, Progress):
+                terminal.progress(event, which=several)
+            else:
+                results.append(event)
     except StepError as error:
-        failures.append(Failure(None, None, error))
+        results.append(Failure(None, None, error))
     except KeyboardInterrupt:
         ended = Interrupted("interrupted", "Run again: what was done by then is reused.")
-        failures.append(Failure(None, None, ended))
+        results.append(Failure(None, None, ended))
     except Exception as error:  # noqa: BLE001 - what was done must be told all the same
-        failures.append(Failure(None, None, bug(error)))
-    return Report(tuple(receipts), tuple(failures), build, __version__, discovered)
+        results.append(Failure(None, None, bug(error)))
+    return _report(work, results, build)
+
+
+def _report(
+    work: Work, results: Sequence[Passed | Receipt | Decision | Failure], build: str | None
+) -> Report:
+    from step.attest import Receipt
+    from step.events import Failure
+    from step.model.admission import Decision
+    from step.preconditions import Passed
+    from step.reporting.report import Report
+
+    return Report(
+        receipts=tuple(
+            sorted((one for one in results if isinstance(one, Receipt)), key=work.place)
+        ),
+        failures=tuple(
+            sorted((one for one in results if isinstance(one, Failure)), key=work.place)
+        ),
+        build=build,
+        version=__version__,
+        discovered=tuple(work.discovered),
+        passed=tuple(one for one in results if isinstance(one, Passed)),
+        decisions=tuple(one for one in results if isinstance(one, Decision)),
+    )
 
 
 def _named(things: Sequence[ImageRef] | Sequence[AttestorName]) -> str:
     if len(things) == 1:
         return str(things[0])
     return f"{len(things)} {'images' if isinstance(things[0], ImageRef) else 'attestors'}"
-
-
-def _write(report: Report, edge: Edge, output_file: str | None) -> Report:
-    """Write the files that others read; one that cannot be written is a failure of the report.
-
-    It must hide the result neither from the other files nor from the eye.
-    """
-    from step.reporting import cloudbuild, github
-    from step.reporting.files import write_whole
-    from step.reporting.receipts import document
-
-    writers: list[Callable[[Report], None]] = [
-        lambda report: github.publish(report, edge.environ),
-        lambda report: cloudbuild.publish(report, edge.environ),
-    ]
-    if output_file:
-        writers.append(lambda report: write_whole(output_file, document(report)))
-    for write in writers:
-        try:
-            write(report)
-        except StepError as error:
-            if error.message not in {failure.error.message for failure in report.failures}:
-                report = _with(report, error)
-    return report
-
-
-def _with(report: Report, error: StepError) -> Report:
-    from step.events import Failure
-
-    return replace(report, failures=(*report.failures, Failure(None, None, error)))

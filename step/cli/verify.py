@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TextIO
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -13,7 +13,7 @@ from step.cli import options as opt
 from step.cli.attestors import attestor_names
 from step.cli.edge import Edge
 from step.cli.images import ImageChoice
-from step.cli.outcome import INTERRUPTED, bug, unwritable_output, warn_of_emulator
+from step.cli.outcome import bug, prepare, show, write_files
 from step.clock import parse_duration
 from step.errors import Interrupted, StepError
 
@@ -64,11 +64,10 @@ def verify(
         project=project,
         at_least=at_least,
         every_key=every_key,
-        format=format,
         output_file=output_file,
     )
     edge: Edge = context.obj
-    raise typer.Exit(question.show(question.settle(edge), edge))
+    raise typer.Exit(show(question.settle(edge), edge, format))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,6 @@ class Question:
     project: str | None
     at_least: int
     every_key: bool
-    format: opt.Format
     output_file: str | None
 
     def settle(self, edge: Edge, timeout: str | None = None) -> Verification:
@@ -89,7 +87,6 @@ class Question:
         Whatever goes wrong is a failure in what is returned, so that it is not verified.
         """
         from step.events import Failure
-        from step.reporting.files import write_whole
         from step.reporting.verdicts import Verification
 
         verdicts: list[Verdict] = []
@@ -104,32 +101,7 @@ class Question:
         except Exception as error:  # noqa: BLE001 - no bug may look like a yes
             failures.append(Failure(None, None, bug(error)))
         found = Verification(tuple(verdicts), tuple(failures))
-        if self.output_file:
-            try:
-                write_whole(self.output_file, found.document())
-            except StepError as error:
-                found = _with(found, error)
-        return found
-
-    def show(self, found: Verification, edge: Edge, stream: TextIO | None = None) -> int:
-        """Print what was found, on standard output unless said otherwise; returns the exit code."""
-        from step.reporting.console import Terminal
-
-        out = stream or sys.stdout
-        terminal = Terminal(out, sys.stderr, edge.environ)
-        try:
-            if self.format is opt.Format.JSON:
-                out.write(found.document())
-            else:
-                terminal.result(found.lines())
-            out.flush()
-        except OSError as error:
-            found = _with(found, unwritable_output(error))
-        for failure in found.failures:
-            terminal.failure(failure)
-        if any(isinstance(failure.error, Interrupted) for failure in found.failures):
-            return INTERRUPTED
-        return int(found.exit_code)
+        return write_files(found, edge, self.output_file)
 
     def _ask(
         self, edge: Edge, timeout: str | None, verdicts: list[Verdict], failures: list[Failure]
@@ -138,12 +110,9 @@ class Question:
         from step.gate import Verdict, gate, verify
         from step.model.attestation import Requirement
         from step.reporting.console import Terminal
-        from step.reporting.files import require_writable
 
         terminal = Terminal(sys.stdout, sys.stderr, edge.environ)
-        warn_of_emulator(terminal, edge)
-        if self.output_file:
-            require_writable(self.output_file)
+        prepare(terminal, edge, self.output_file)
         limit = None if timeout is None else parse_duration(timeout)
         requirement = Requirement(self.at_least, self.every_key)
         attestors = attestor_names(self.attestors, self.project)
@@ -172,9 +141,3 @@ class Question:
 
         verdicts.sort(key=place)
         failures.sort(key=place)
-
-
-def _with(found: Verification, error: StepError) -> Verification:
-    from step.events import Failure
-
-    return replace(found, failures=(*found.failures, Failure(None, None, error)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from google.cloud import binaryauthorization_v1 as api
 from grafeas import grafeas_v1
 
@@ -11,10 +13,16 @@ from step.errors import BadInput, Refused, Unavailable, Unverified
 from step.model.attestation import Attestation, Attestor
 from step.model.image import ImageRef
 from step.model.keys import Algorithm, Key, PgpKey, PkixKey, UnusableKey
-from step.model.names import AttestorName, NoteName
+from step.model.names import AttestorName, NoteName, ProjectName
 
 _GET = Method(
     "GetAttestor", BINARY_AUTHORIZATION, "roles/binaryauthorization.attestorsViewer", "the attestor"
+)
+_LIST = Method(
+    "ListAttestors",
+    BINARY_AUTHORIZATION,
+    "roles/binaryauthorization.attestorsViewer",
+    "the project",
 )
 _VALIDATE = Method(
     "ValidateAttestationOccurrence",
@@ -22,6 +30,8 @@ _VALIDATE = Method(
     "roles/binaryauthorization.attestorsVerifier",
     "the attestor",
 )
+# service.proto, ListAttestorsRequest: the server may return fewer.
+_PAGE_SIZE = 100
 _ALGORITHM_NAMES = {
     int(one): name for name, one in api.PkixPublicKey.SignatureAlgorithm.__members__.items()
 }
@@ -54,6 +64,28 @@ class Attestors:
                 "Create the attestor anew, with a note.",
             ) from None
         return Attestor(name, note, tuple(_key(key) for key in own.public_keys))
+
+    def with_key(self, project: ProjectName, key_id: str) -> Iterator[AttestorName]:
+        """The attestors of a project that list a key of that id.
+
+        Needs roles/binaryauthorization.attestorsViewer on the project.
+        """
+        token = ""
+        while True:
+            page = self._connection.call(
+                _LIST,
+                self._connection.attestors.list_attestors,
+                api.ListAttestorsRequest(
+                    parent=str(project), page_size=_PAGE_SIZE, page_token=token
+                ),
+                str(project),
+            )
+            for found in page.attestors:
+                if any(key.id == key_id for key in found.user_owned_grafeas_note.public_keys):
+                    yield AttestorName.parse(found.name)
+            token = page.next_page_token
+            if not token:
+                return
 
     def validate(self, attestor: Attestor, attestation: Attestation, image: ImageRef) -> None:
         """Return if Binary Authorization itself verifies an attestation that is not stored yet.

@@ -139,7 +139,7 @@ def evaluate(
     Raises BadInput for what cannot be an image. Raises the error of an attestor that could not be
     asked, unless another denies: all that are required must attest, so that one is enough.
     """
-    by_digest = _reference(image)
+    reference = by_digest(image)
     exempt = _exempt(policy, image, system)
     if exempt:
         warning = "no attestation was tested: the image is exempt from every rule"
@@ -148,7 +148,7 @@ def evaluate(
     verdicts: tuple[tuple[AttestorName, Verdict], ...] = ()
     if rule.evaluation is EvaluationMode.REQUIRE_ATTESTATION:
         verdicts = tuple(
-            (name, verdict(name, by_digest) if by_digest else Unattested(_NO_DIGEST))
+            (name, verdict(name, reference) if reference else Unattested(_NO_DIGEST))
             for name in dict.fromkeys(rule.attestors)
         )
     denial = _denial(image, by, rule, verdicts)
@@ -168,7 +168,7 @@ def evaluate(
     )
 
 
-def _reference(image: str) -> ImageRef | None:
+def by_digest(image: str) -> ImageRef | None:
     """The image by digest, or None where a tag or a malformed digest names it.
 
     Raises BadInput for what no pod could name an image by, and for a digest whose name is not

@@ -35,6 +35,11 @@ _SPELLINGS = (
 # What a build says of its source is shown and stored: no more than a plain name or address.
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~:/@%+=,#-]{0,299}")
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+# A user that hides no other host: what is unusual there is read one way here and another elsewhere.
+_HTTPS = re.compile(
+    r"https://(?:[A-Za-z0-9._~%:+-]*@)?([A-Za-z0-9.-]+(?::[0-9]{1,5})?)/([^?#\\\s]+)"
+)
+_REF = re.compile(r"@(?:refs/.+|[0-9a-f]{40}|[0-9a-f]{64})\Z")
 # An address may hold a token: https://user:token@host/…
 _USER = re.compile(r"(?<=://)[^/]*@")
 _WHOLE = "Take it whole, as `gcloud builds describe ID --format=json` prints it."
@@ -97,7 +102,9 @@ class Build:
 
     `status` is the name of a `Build.Status`, or a number that this version does not know. `listed`
     are the images it is to push. The trigger is its name, or its id; the commit is a full hash;
-    each is None where the build does not say it plainly.
+    each is None where the build does not say it plainly. They are there to be shown: whoever
+    submits a build can set some of them. `trigger_id` and `resolved`, what the service fetched as
+    `canonical_repository` spells it, are the service's own.
     """
 
     name: BuildName
@@ -109,6 +116,8 @@ class Build:
     commit: str | None = None
     started: datetime | None = None
     finished: datetime | None = None
+    trigger_id: str | None = None
+    resolved: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Build:
@@ -116,22 +125,49 @@ class Build:
 
         Raises BadInput when a field that is used has another type than the API's.
         """
-        substitutions = _field(document, "substitutions", dict)
+        name = _name(document)
+        substitutions = field(document, "substitutions", dict)
         sources = list(_sources(document, substitutions))
         return cls(
-            name=_name(document),
+            name=name,
             status=_status(document),
-            pushed=tuple(_pushed(_field(document, "results", dict))),
-            listed=tuple(_entries(document, "images", str)),
+            pushed=tuple(_pushed(field(document, "results", dict))),
+            listed=tuple(entries(document, "images", str)),
             trigger=_first_plain(
-                _field(substitutions, "TRIGGER_NAME", str),
-                _field(document, "buildTriggerId", str),
+                field(substitutions, "TRIGGER_NAME", str),
+                field(document, "buildTriggerId", str),
             ),
             repository=_first_plain(*(repository for repository, _ in sources)),
             commit=next(filter(None, (commit_in(commit) for _, commit in sources)), None),
             started=_time(document, "startTime"),
             finished=_time(document, "finishTime"),
+            trigger_id=field(document, "buildTriggerId", str) or None,
+            resolved=tuple(_resolved(field(document, "sourceProvenance", dict), name.project)),
         )
+
+
+def canonical_repository(text: str) -> str:
+    """The one spelling of a Git repository's address over https; any other text is left as it is.
+
+    Read are `https://HOST/PATH`, with a user, `.git` or `/` that say nothing of which one it is,
+    and `git+https://HOST/PATH@REF` (https://spdx.github.io/spdx-spec/v2.3/package-information/).
+    """
+    plain = text.removeprefix("git+")
+    match = _HTTPS.fullmatch(plain)
+    if match is None:
+        return text
+    host, path = match.groups()
+    if plain != text:
+        path = _REF.sub("", path)
+    return f"https://{host.lower()}/{path.removesuffix('/').removesuffix('.git')}"
+
+
+def cloud_repository(project: str, name: str) -> str:
+    """The address of a Cloud Source Repository.
+
+    https://cloud.google.com/source-repositories/docs/cloning-repositories
+    """
+    return f"https://source.developers.google.com/p/{project}/r/{name}"
 
 
 def commit_in(text: str) -> str | None:
@@ -140,7 +176,7 @@ def commit_in(text: str) -> str | None:
 
 
 def _name(document: Mapping[str, Any]) -> BuildName:
-    full, project, build_id = (_field(document, key, str) for key in ("name", "projectId", "id"))
+    full, project, build_id = (field(document, key, str) for key in ("name", "projectId", "id"))
     if not full:
         if not (project and build_id):
             raise BadInput("the build has no name", _WHOLE)
@@ -157,15 +193,15 @@ def _status(document: Mapping[str, Any]) -> str:
     # A value of an enum is an int32: https://protobuf.dev/programming-guides/proto3/#enum
     if isinstance(status, int) and not isinstance(status, bool) and abs(status) < 1 << 31:
         return str(status)
-    name = _field(document, "status", str) or "STATUS_UNKNOWN"
+    name = field(document, "status", str) or "STATUS_UNKNOWN"
     if not re.fullmatch(r"[A-Z_]{1,40}", name):
         raise BadInput(f"{_shown(name)} is not a status of a build", _WHOLE)
     return name
 
 
 def _pushed(results: Mapping[str, Any]) -> Iterator[BuiltImage]:
-    for image in _entries(results, "images", dict):
-        yield BuiltImage(_field(image, "name", str), _field(image, "digest", str))
+    for image in entries(results, "images", dict):
+        yield BuiltImage(field(image, "name", str), field(image, "digest", str))
 
 
 def _sources(
@@ -175,25 +211,38 @@ def _sources(
 
     First what the service resolved: whoever submits a build can set the substitutions.
     """
-    resolved = _field(document, "sourceProvenance", dict)
+    resolved = field(document, "sourceProvenance", dict)
     yield from _located(resolved, "resolvedGitSource", "resolvedConnectedRepository")
-    yield _in_repository(_field(resolved, "resolvedRepoSource", dict))
+    yield _in_repository(field(resolved, "resolvedRepoSource", dict))
     for key in ("COMMIT_SHA", "REVISION_ID"):
-        yield _field(substitutions, "REPO_FULL_NAME", str), _field(substitutions, key, str)
-    source = _field(document, "source", dict)
+        yield field(substitutions, "REPO_FULL_NAME", str), field(substitutions, key, str)
+    source = field(document, "source", dict)
     yield from _located(source, "gitSource", "connectedRepository")
-    yield _in_repository(_field(source, "repoSource", dict))
-    yield _field(substitutions, "REPO_NAME", str), ""
+    yield _in_repository(field(source, "repoSource", dict))
+    yield field(substitutions, "REPO_NAME", str), ""
+
+
+def _resolved(provenance: Mapping[str, Any], project: str) -> Iterator[str]:
+    for key, where in (("resolvedGitSource", "url"), ("resolvedConnectedRepository", "repository")):
+        if found := field(field(provenance, key, dict), where, str):
+            yield canonical_repository(found)
+    source = field(provenance, "resolvedRepoSource", dict)
+    if name := field(source, "repoName", str):
+        yield cloud_repository(field(source, "projectId", str) or project, name)
+    for key in ("resolvedStorageSource", "resolvedStorageSourceManifest"):
+        source = field(provenance, key, dict)
+        if bucket := field(source, "bucket", str):
+            yield f"gs://{bucket}/{field(source, 'object', str)}"
 
 
 def _located(source: Mapping[str, Any], git: str, connected: str) -> Iterator[tuple[str, str]]:
     for key, where in ((git, "url"), (connected, "repository")):
-        found = _field(source, key, dict)
-        yield _USER.sub("", _field(found, where, str)), _field(found, "revision", str)
+        found = field(source, key, dict)
+        yield _USER.sub("", field(found, where, str)), field(found, "revision", str)
 
 
 def _in_repository(source: Mapping[str, Any]) -> tuple[str, str]:
-    return _field(source, "repoName", str), _field(source, "commitSha", str)
+    return field(source, "repoName", str), field(source, "commitSha", str)
 
 
 def _first_plain(*texts: str) -> str | None:
@@ -202,7 +251,7 @@ def _first_plain(*texts: str) -> str | None:
 
 def _time(document: Mapping[str, Any], key: str) -> datetime | None:
     """A time as protobuf's JSON has it: https://protobuf.dev/programming-guides/json/."""
-    text = _field(document, key, str)
+    text = field(document, key, str)
     if not text:
         return None
     try:
@@ -214,15 +263,19 @@ def _time(document: Mapping[str, Any], key: str) -> datetime | None:
     return time
 
 
-def _entries(of: Mapping[str, Any], key: str, kind: type[T]) -> list[T]:
-    entries = _field(of, key, list)
-    if not all(isinstance(entry, kind) for entry in entries):
+def entries(of: Mapping[str, Any], key: str, kind: type[T]) -> list[T]:
+    """A list's entries, each of that type; raises BadInput for another."""
+    found = field(of, key, list)
+    if not all(isinstance(entry, kind) for entry in found):
         raise BadInput(f"an entry of {key} is not {_KINDS[kind]}", _WHOLE)
-    return entries
+    return found
 
 
-def _field(of: Mapping[str, Any], key: str, kind: type[T]) -> T:
-    """A field's value; what is missing or null is the empty value, as in protobuf's JSON."""
+def field(of: Mapping[str, Any], key: str, kind: type[T]) -> T:
+    """A field's value; what is missing or null is the empty value, as in protobuf's JSON.
+
+    Raises BadInput for a value of another type.
+    """
     value = of.get(key)
     if value is None:
         return kind()

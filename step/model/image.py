@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from step.errors import BadInput
+from step.model.names import ProjectName
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 # A host of DNS labels (or an IPv6 address in brackets), then perhaps a port. Its case is kept, as
@@ -18,6 +19,9 @@ _REGISTRY = re.compile(
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+# https://cloud.google.com/artifact-registry/docs/docker/names and
+# https://cloud.google.com/artifact-registry/docs/transition/transition-from-gcr: gcr.io's hosts
+_GOOGLE_REGISTRY = re.compile(r"[a-z0-9-]+-docker\.pkg\.dev|(?:(?:us|eu|asia)\.)?gcr\.io")
 # Registries agree on 255 characters for host and repository together (same document).
 _NAME_LIMIT = 255
 
@@ -113,6 +117,24 @@ class ImageName:
         """The image of this name with that digest."""
         return ImageRef(self, digest)
 
+    @property
+    def project(self) -> ProjectName | None:
+        """The Google Cloud project that holds the repository; None for other registries.
+
+        As Artifact Registry and Container Registry spell it; a domain-scoped project has a slash
+        where its id has a colon:
+        https://cloud.google.com/artifact-registry/docs/docker/names#domain
+        """
+        if not _GOOGLE_REGISTRY.fullmatch(self.registry):
+            return None
+        first, _, rest = self.repository.partition("/")
+        if "." in first:
+            first = f"{first}:{rest.partition('/')[0]}"
+        try:
+            return ProjectName(first)
+        except BadInput:
+            return None
+
     def __str__(self) -> str:
         return f"{self.registry}/{self.repository}"
 
@@ -171,6 +193,11 @@ class ImageRef:
                 f"{_BY_DIGEST} --resolve-tags asks the registry what it stands for now.",
             )
         return ImageName._without_tag(name).at(Digest.parse(digest))
+
+    @property
+    def project(self) -> ProjectName | None:
+        """The Google Cloud project whose registry it is in; None for other registries."""
+        return self.name.project
 
     @property
     def resource_uri(self) -> str:

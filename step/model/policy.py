@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, TypeVar
-
-import yaml
+from typing import Any
 
 from step.errors import BadInput
 from step.model.names import AttestorName
+from step.model.yaml_form import Place, document, shown
 
 # google/cloud/binaryauthorization/v1/resources.proto, message Policy, in the JSON form that
 # gcloud container binauthz policy export prints and import reads.
@@ -21,7 +18,7 @@ _GLOBAL_MODE = "globalPolicyEvaluationMode"
 _PATTERNS = "admissionWhitelistPatterns"
 _DEFAULT = "defaultAdmissionRule"
 _RULE_KEYS = ("evaluationMode", "enforcementMode", "requireAttestationsBy")
-_Mode = TypeVar("_Mode", bound=Enum)
+_FORM = "The form is what gcloud container binauthz policy export prints."
 
 
 class EvaluationMode(Enum):
@@ -152,7 +149,7 @@ class Policy:
 
         Raises BadInput for what is not one mapping, and as `from_mapping` does.
         """
-        return cls.from_mapping(_document(text, where), where)
+        return cls.from_mapping(document(text, where, _FORM).value, where)
 
     @classmethod
     def from_mapping(cls, mapping: object, where: str) -> Policy:
@@ -162,7 +159,7 @@ class Policy:
         with rules, attestors where none are required or none where they are, and all that has not
         its form: a policy that is understood in part could only be judged wrongly.
         """
-        top = _Place(where, mapping)
+        top = Place(where, mapping, _FORM)
         maps = {scope: scope.field for scope in Scope}
         top.only(*_TEXTS, _GLOBAL_MODE, _PATTERNS, *maps.values(), _DEFAULT)
         rules = {scope: _rules(top, scope) for scope, field in maps.items() if field in top.keys}
@@ -211,12 +208,12 @@ class SystemPolicy:
     @classmethod
     def parse(cls, text: str, where: str) -> SystemPolicy:
         """Read what `gcloud alpha container binauthz policy export-system-policy` prints."""
-        return cls.from_mapping(_document(text, where), where)
+        return cls.from_mapping(document(text, where, _FORM).value, where)
 
     @classmethod
     def from_mapping(cls, mapping: object, where: str) -> SystemPolicy:
         """Read it from what YAML or JSON made of it; raises BadInput for unknown keys."""
-        top = _Place(where, mapping)
+        top = Place(where, mapping, _FORM)
         top.only(*_TEXTS, _GLOBAL_MODE, _PATTERNS, _DEFAULT)
         return cls(_patterns(top))
 
@@ -224,61 +221,7 @@ class SystemPolicy:
 # Reading
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A value in the document and the place where it stands, for the error's one line."""
-
-    where: str
-    value: Any
-
-    def error(self, problem: str) -> BadInput:
-        return BadInput(
-            f"{self.where}: {problem}",
-            "The form is what gcloud container binauthz policy export prints.",
-        )
-
-    @property
-    def keys(self) -> Collection[object]:
-        if not isinstance(self.value, Mapping):
-            raise self.error("must be a mapping")
-        return self.value.keys()
-
-    def only(self, *keys: str) -> None:
-        for key in self.keys:
-            if key not in keys:
-                raise self.error(f"unknown key {str(key)[:80]!r}; there are {', '.join(keys)}")
-
-    def child(self, key: str) -> _Place:
-        if key not in self.keys:
-            raise self.error(f"{key} is missing")
-        return _Place(f"{self.where}: {key}", self.value[key])
-
-    def text(self, key: str) -> str:
-        if key not in self.keys:
-            return ""
-        child = self.child(key)
-        if not isinstance(child.value, str):
-            raise child.error("must be a text")
-        return child.value
-
-    def mode(self, key: str, modes: type[_Mode]) -> _Mode:
-        child = self.child(key)
-        for mode in modes:
-            if mode.value == child.value:
-                return mode
-        names = ", ".join(mode.value for mode in modes)
-        raise child.error(f"{str(child.value)[:80]!r} is none of {names}")
-
-    def items(self, key: str) -> list[_Place]:
-        if key not in self.keys:
-            return []
-        child = self.child(key)
-        if not isinstance(child.value, list):
-            raise child.error("must be a list")
-        return [_Place(f"{child.where}[{n}]", item) for n, item in enumerate(child.value)]
-
-
-def _patterns(top: _Place) -> tuple[AllowPattern, ...]:
+def _patterns(top: Place) -> tuple[AllowPattern, ...]:
     found = []
     for place in top.items(_PATTERNS):
         place.only("namePattern")
@@ -289,7 +232,7 @@ def _patterns(top: _Place) -> tuple[AllowPattern, ...]:
     return tuple(found)
 
 
-def _uses_system_policy(top: _Place) -> bool:
+def _uses_system_policy(top: Place) -> bool:
     # resources.proto, GlobalPolicyEvaluationMode: left out, it is DISABLE.
     mode = top.text(_GLOBAL_MODE) or "DISABLE"
     if mode not in ("ENABLE", "DISABLE", "GLOBAL_POLICY_EVALUATION_MODE_UNSPECIFIED"):
@@ -297,18 +240,18 @@ def _uses_system_policy(top: _Place) -> bool:
     return mode == "ENABLE"
 
 
-def _rules(top: _Place, scope: Scope) -> tuple[tuple[str, AdmissionRule], ...]:
+def _rules(top: Place, scope: Scope) -> tuple[tuple[str, AdmissionRule], ...]:
     place = top.child(scope.field)
     for key in place.keys:
         if not isinstance(key, str) or not scope.admits(key):
-            raise place.error(f"{str(key)[:80]!r} is not {scope.form}")
+            raise place.error(f"{shown(key)} is not {scope.form}")
     return tuple((key, _rule(place.child(key))) for key in place.value)
 
 
-def _rule(place: _Place) -> AdmissionRule:
+def _rule(place: Place) -> AdmissionRule:
     place.only(*_RULE_KEYS)
-    evaluation = place.mode("evaluationMode", EvaluationMode)
-    enforcement = place.mode("enforcementMode", EnforcementMode)
+    evaluation = place.choice("evaluationMode", EvaluationMode)
+    enforcement = place.choice("enforcementMode", EnforcementMode)
     attestors = []
     for item in place.items("requireAttestationsBy"):
         if not isinstance(item.value, str):
@@ -322,38 +265,3 @@ def _rule(place: _Place) -> AdmissionRule:
             "requireAttestationsBy must name attestors with REQUIRE_ATTESTATION, and none otherwise"
         )
     return AdmissionRule(evaluation, enforcement, tuple(attestors))
-
-
-class _Loader(yaml.BaseLoader):
-    """Leaves every scalar a text, so that a namespace `on` stays one; refuses a key given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        _refuse_twice([key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
-        return super().construct_mapping(node, deep)
-
-
-def _refuse_twice(keys: Collection[str]) -> None:
-    seen: set[str] = set()
-    for key in keys:
-        if key in seen:
-            raise ValueError(f"the key {key[:80]!r} is given twice")
-        seen.add(key)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    _refuse_twice([key for key, _ in pairs])
-    return dict(pairs)
-
-
-def _document(text: str, where: str) -> object:
-    try:
-        try:
-            return json.loads(text, object_pairs_hook=_once)
-        except json.JSONDecodeError:  # JSON may be indented by tabs, which YAML refuses
-            return yaml.load(text, _Loader)  # noqa: S506 - makes texts, lists and mappings only
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        problem = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise BadInput(
-            f"{where}: not YAML or JSON that can be read: {' '.join(problem.split())[:300]}",
-            "The form is what gcloud container binauthz policy export prints.",
-        ) from None

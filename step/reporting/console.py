@@ -9,16 +9,23 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
-from step.attest import Receipt, Status
 from step.clock import show_duration
 from step.discovery.record import Discovered
-from step.events import Failure, Progress
+from step.errors import StepError
+from step.events import Progress
 from step.model.image import ImageRef
-from step.reporting.report import Report
 from step.reporting.text import ascii_line, one_line
 
-_STYLES = {Status.CREATED: "bold green", Status.EXISTING: "green", Status.DRY_RUN: "yellow"}
-_LABELS = {"verified ": "bold green", "not verified ": "bold red"}
+_LABELS = {
+    "created ": "bold green",
+    "existing ": "green",
+    "dry-run ": "yellow",
+    "passed ": "green",
+    "verified ": "bold green",
+    "not verified ": "bold red",
+    "admitted ": "bold green",
+    "denied ": "bold red",
+}
 
 
 class Terminal:
@@ -30,11 +37,6 @@ class Terminal:
     def __init__(self, out: TextIO, err: TextIO, environ: Mapping[str, str]) -> None:
         self._out = _console(out, environ)
         self._err = _console(err, environ)
-
-    def receipts(self, report: Report) -> None:
-        """Show every receipt, on standard output."""
-        for receipt in report.receipts:
-            self._receipt(receipt)
 
     def result(self, lines: Iterable[tuple[str, str]]) -> None:
         """Show labels, ours, and texts, anybody's, on standard output."""
@@ -49,11 +51,6 @@ class Terminal:
                 if value is not None:
                     _show(self._out, f"  {label:<12}", value)
 
-    def errors(self, report: Report) -> None:
-        """Show every failure, on standard error: `error: …`, what it is about, and `hint: …`."""
-        for failure in report.failures:
-            self.failure(failure)
-
     def progress(self, progress: Progress, *, which: bool) -> None:
         """Show what is being done, and how much of the time allowed it has taken.
 
@@ -63,7 +60,10 @@ class Terminal:
         if progress.elapsed is not None:
             limit = "" if progress.limit is None else f" of {show_duration(progress.limit)}"
             time = f" ({show_duration(progress.elapsed)}{limit})"
-        about = f"{_short(progress.image)} for {progress.attestor.id}: " if which else ""
+        about = ""
+        if which:
+            whom = "" if progress.attestor is None else f" for {progress.attestor.id}"
+            about = f"{_short(progress.image)}{whom}: "
         _show(self._err, "", f"{about}{progress.doing}{time}", "dim")
 
     def remark(self, text: str) -> None:
@@ -74,23 +74,13 @@ class Terminal:
         """Show `warning: …` on standard error."""
         _show(self._err, "warning: ", text, "yellow")
 
-    def _receipt(self, receipt: Receipt) -> None:
-        _show(self._out, f"{receipt.status.value} ", str(receipt.image), _STYLES[receipt.status])
-        _show(self._out, "  attestor    ", str(receipt.attestor))
-        _show(self._out, "  key         ", f"{receipt.public_key_id} ({receipt.algorithm})")
-        if receipt.occurrence is not None:
-            _show(self._out, "  occurrence  ", receipt.occurrence)
-        if receipt.visible_after is not None:
-            _show(self._out, "  visible     ", f"after {show_duration(receipt.visible_after)}")
-
-    def failure(self, failure: Failure) -> None:
-        """Show one failure, on standard error."""
-        _show(self._err, "error: ", failure.error.message, "bold red")
-        about = [str(one) for one in (failure.image, failure.attestor) if one is not None]
+    def error(self, about: str, error: StepError) -> None:
+        """Show `error: …`, what it is about, if anything, and `hint: …` on standard error."""
+        _show(self._err, "error: ", error.message, "bold red")
         if about:
-            _show(self._err, "  for: ", ", ".join(about))
-        if failure.error.hint:
-            _show(self._err, "  hint: ", failure.error.hint)
+            _show(self._err, "  for: ", about)
+        if error.hint:
+            _show(self._err, "  hint: ", error.hint)
 
 
 def _short(image: ImageRef) -> str:

@@ -3,28 +3,107 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
 
-from step.errors import ExitCode
+from step.errors import ExitCode, StepError
 from step.evaluate import Undecided
 from step.events import Failure
-from step.model.admission import Attested, Decision, Unattested, Verdict
+from step.model.admission import Attested, Decision, Unattested, Verdict, by_digest
+from step.model.image import ImageRef
 from step.model.names import AttestorName
 from step.model.policy import Policy
-from step.reporting.receipts import error_entry, json_document
-from step.reporting.report import worst
+from step.reporting.json_form import error_entry, json_document
+from step.reporting.result import Table, complaint, worst
 
 
-def exit_code(decisions: Sequence[Decision], undecided: Sequence[Undecided]) -> ExitCode:
-    """REFUSED if an image is denied, else the worst of the errors, else DONE."""
-    denied = [ExitCode.REFUSED for one in decisions if not one.admitted]
-    return worst([*denied, *(one.error.exit_code for one in undecided)])
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Everything that came of evaluating a policy, in the order to show it in."""
+
+    decisions: tuple[Decision, ...]
+    undecided: tuple[Undecided, ...]
+
+    @property
+    def goal(self) -> str:
+        """What the images were to become."""
+        return "admitted"
+
+    @property
+    def status(self) -> str:
+        """`admitted` if all are."""
+        return "failed" if self.exit_code else "admitted"
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """REFUSED if an image is denied, else the worst of the errors, else DONE."""
+        denied = [ExitCode.REFUSED for one in self.decisions if not one.admitted]
+        return worst([*denied, *(one.error.exit_code for one in self.undecided)])
+
+    @property
+    def images(self) -> tuple[ImageRef, ...]:
+        """The images that are admitted and named by digest."""
+        against = {about for about, _ in self.complaints()}
+        named = dict.fromkeys(one.image for one in self.decisions if one.image not in against)
+        return tuple(filter(None, map(by_digest, named)))
+
+    @property
+    def attestations(self) -> tuple[str, ...]:
+        """The occurrences that images are admitted by, each once."""
+        return tuple(dict.fromkeys(one.occurrence for one in self._attested()))
+
+    @property
+    def public_key_ids(self) -> tuple[str, ...]:
+        """The keys of those, each once."""
+        return tuple(dict.fromkeys(one.key_id for one in self._attested()))
+
+    def tree(self) -> dict[str, list[dict[str, Any]]]:
+        """`decisions` and `errors`."""
+        errors = [
+            error_entry(Failure(None, None, one.error)) | {"image": one.image}
+            for one in self.undecided
+        ]
+        return {"decisions": [decision_entry(one) for one in self.decisions], "errors": errors}
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """The decisions."""
+        for decision in self.decisions:
+            yield from decision_lines(decision)
+
+    def tables(self) -> Iterator[Table]:
+        """What could not be told, and the decisions."""
+        yield (
+            ("Not decided", "Error", "Fix"),
+            [(one.image or "", one.error.message, one.error.hint) for one in self.undecided],
+        )
+        yield decision_table(self.decisions)
+
+    def complaints(self) -> Iterator[tuple[str, str]]:
+        """What could not be told, and the denials."""
+        for one in self.undecided:
+            yield complaint(one.image, one.error)
+        for decision in self.decisions:
+            if not decision.admitted:
+                yield decision.image, decision.denial
+
+    def errors(self) -> Iterator[tuple[str, StepError]]:
+        """What could not be told."""
+        return ((one.image or "", one.error) for one in self.undecided)
+
+    def with_error(self, error: StepError) -> Evaluation:
+        """The same, and one more that could not be told."""
+        return replace(self, undecided=(*self.undecided, Undecided(None, error)))
+
+    def _attested(self) -> Iterator[Attested]:
+        for decision in self.decisions:
+            if decision.admitted:
+                yield from (one for _, one in decision.verdicts if isinstance(one, Attested))
 
 
-def lines(decision: Decision) -> Iterator[tuple[str, str]]:
-    """A decision for `Terminal.result`: what, by which rule, what each attestor says, warnings."""
+def decision_lines(decision: Decision) -> Iterator[tuple[str, str]]:
+    """A decision for a terminal: what, by which rule, what each attestor says, warnings."""
     yield ("admitted " if decision.admitted else "denied "), decision.image
     rule = decision.rule
     modes = f": {rule.evaluation.value}, {rule.enforcement.value}" if rule else ""
@@ -45,12 +124,18 @@ def lines(decision: Decision) -> Iterator[tuple[str, str]]:
         yield "  warning     ", warning
 
 
-def decisions_document(decisions: Sequence[Decision], undecided: Sequence[Undecided]) -> str:
-    """`{"decisions": […], "errors": […]}` as a `json_document`."""
-    errors = [
-        error_entry(Failure(None, None, one.error)) | {"image": one.image} for one in undecided
+def decision_table(decisions: Sequence[Decision]) -> Table:
+    """Decisions for people."""
+    rows = [
+        (
+            one.image,
+            "admitted" if one.admitted else f"denied: {one.denial}",
+            one.by,
+            "; ".join(one.warnings),
+        )
+        for one in decisions
     ]
-    return json_document({"decisions": [_decision(one) for one in decisions], "errors": errors})
+    return ("Image", "Policy", "By", "Warnings"), rows
 
 
 def policy_document(policy: Policy) -> str:
@@ -79,7 +164,8 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(str, _Dumper.represent_str)
 
 
-def _decision(decision: Decision) -> dict[str, Any]:
+def decision_entry(decision: Decision) -> dict[str, Any]:
+    """A decision as every document has it."""
     rule = decision.rule
     return {
         "image": decision.image,

@@ -9,12 +9,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from step.attest import Receipt
-from step.clock import show_duration
-from step.events import Failure
 from step.reporting.files import append
-from step.reporting.receipts import fitted
-from step.reporting.report import Report
+from step.reporting.result import Result, fitted
 from step.reporting.text import one_line
 
 # A job's outputs together may take 1 MB in UTF-16, which is two bytes a character:
@@ -27,7 +23,7 @@ SUMMARY_LIMIT = 1024 * 1024
 _SHORTEST_MASK = 4
 
 
-def publish(report: Report, environ: Mapping[str, str]) -> None:
+def publish(result: Result, environ: Mapping[str, str]) -> None:
     """Append outputs and summary to the files that the runner names, if it names any.
 
     Raises BadInput when one cannot be written; the other is written all the same.
@@ -35,31 +31,30 @@ def publish(report: Report, environ: Mapping[str, str]) -> None:
     try:
         if path := environ.get("GITHUB_OUTPUT"):
             delimiter = f"ghadelimiter_{uuid.uuid4()}"
-            append(path, "".join(heredoc(*one, delimiter) for one in outputs(report).items()))
+            append(path, "".join(heredoc(*one, delimiter) for one in outputs(result).items()))
     finally:
         if path := environ.get("GITHUB_STEP_SUMMARY"):
             used = 0
             with suppress(OSError, ValueError):  # not there yet; any other reason, `append` tells
                 used = Path(path).stat().st_size
-            append(path, summary(report, SUMMARY_LIMIT - used))
+            append(path, summary(result, SUMMARY_LIMIT - used))
 
 
-def outputs(report: Report) -> dict[str, str]:
+def outputs(result: Result) -> dict[str, str]:
     """The action's outputs by name.
 
-    `image`, `digest` and `images` name only what every attestor asked has a receipt for. `receipts`
-    is the JSON document; over 250 000 characters it is without payload and signature, or shorter
-    still.
+    `image`, `digest` and `images` name only what all that was asked is a yes of. `receipts` is the
+    JSON document; over 250 000 characters it is without payload and signature, or shorter still.
     """
-    images, receipts = report.images, report.receipts
+    images = result.images
     return {
         "image": str(images[0]) if images else "",
         "images": _list(map(str, images)),
         "digest": str(images[0].digest) if images else "",
-        "attestations": _list(one.occurrence for one in receipts if one.occurrence),
-        "public_key_ids": _list(one.public_key_id for one in receipts),
-        "status": report.status,
-        "receipts": fitted(report, RECEIPTS_LIMIT),
+        "attestations": _list(result.attestations),
+        "public_key_ids": _list(result.public_key_ids),
+        "status": result.status,
+        "receipts": fitted(result, RECEIPTS_LIMIT),
     }
 
 
@@ -73,9 +68,11 @@ def heredoc(name: str, value: str, delimiter: str) -> str:
     return f"{name}<<{delimiter}\n{value}\n{delimiter}\n"
 
 
-def annotate(report: Report) -> str:
-    """An `::error` command for each failure, one a line; empty when there is none."""
-    return "".join(map(_annotation, report.failures))
+def annotate(result: Result) -> str:
+    """An `::error` command for each complaint, one a line; empty when there is none."""
+    return "".join(
+        _annotation(f"Not {result.goal}", about, message) for about, message in result.complaints()
+    )
 
 
 def masks(secrets: Iterable[str]) -> str:
@@ -92,40 +89,15 @@ def masks(secrets: Iterable[str]) -> str:
     )
 
 
-def summary(report: Report, limit: int = SUMMARY_LIMIT) -> str:
+def summary(result: Result, limit: int = SUMMARY_LIMIT) -> str:
     """The result as Markdown of at most `limit` bytes; rows that do not fit are only counted.
 
     The tables are HTML, in which Markdown is not read, and every cell is escaped.
     """
-    text = f"### Binary Authorization: {report.status}\n\n"
-    for head, rows in (
-        (("Not attested", "Attestor", "Error", "Fix"), map(_failure_row, report.failures)),
-        (("Image", "Attestor", "Status", "Occurrence", "Key"), map(_receipt_row, report.receipts)),
-    ):
-        text += _table(head, list(rows), limit - len(text.encode()))
+    text = f"### Binary Authorization: {result.status}\n\n"
+    for head, rows in result.tables():
+        text += _table(head, [_row(*row) for row in rows], limit - len(text.encode()))
     return text if len(text.encode()) <= limit else ""
-
-
-def _receipt_row(receipt: Receipt) -> str:
-    waited = receipt.visible_after
-    status = receipt.status.value + (f", visible after {show_duration(waited)}" if waited else "")
-    return _row(
-        str(receipt.image),
-        str(receipt.attestor),
-        status,
-        receipt.occurrence or "",
-        receipt.public_key_id,
-    )
-
-
-def _failure_row(failure: Failure) -> str:
-    error = failure.error
-    return _row(
-        str(failure.image or ""),
-        str(failure.attestor or ""),
-        f"{error.message} (exit code {error.exit_code.value})",
-        error.hint,
-    )
 
 
 def _row(*cells: str) -> str:
@@ -153,11 +125,8 @@ def _more(count: int) -> str:
     return f"<tr><td>and {count} more</td></tr>\n"
 
 
-def _annotation(failure: Failure) -> str:
-    error = failure.error
-    where = failure.image or failure.attestor
-    title = f"Not attested: {where}" if where else "Not attested"
-    message = f"{error.message}. {error.hint}" if error.hint else error.message
+def _annotation(what: str, about: str, message: str) -> str:
+    title = f"{what}: {about}" if about else what
     return f"::error title={_property(one_line(title))}::{_data(one_line(message))}\n"
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from step.errors import ExitCode
+from step.errors import ExitCode, StepError
 from step.events import Failure
 from step.gate import Listed, Verdict, passes
 from step.model.attestation import Judged, Rejected, Verified
-from step.reporting.receipts import error_entry, json_document, rfc3339
-from step.reporting.report import worst
+from step.model.image import ImageRef
+from step.reporting.json_form import error_entry, json_document, rfc3339
+from step.reporting.result import Table, about, complaint, failure_table, worst
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,76 @@ class Verification:
         codes = [*refused, *(failure.error.exit_code for failure in self.failures)]
         return worst(codes or [ExitCode.REFUSED])
 
-    def document(self) -> str:
-        """`{"verdicts": […], "errors": […]}` as a `json_document`."""
-        return json_document(
-            {
-                "verdicts": [_verdict(one) for one in self.verdicts],
-                "errors": [error_entry(one) for one in self.failures],
-            }
+    @property
+    def goal(self) -> str:
+        """What the images were to be found."""
+        return "verified"
+
+    @property
+    def status(self) -> str:
+        """`verified` if everything is."""
+        return "verified" if self.verified else "failed"
+
+    @property
+    def images(self) -> tuple[ImageRef, ...]:
+        """The images that every attestor asked says yes of."""
+        doubted = {one.image for one in self.verdicts if not one.verified}
+        doubted |= {failure.image for failure in self.failures if failure.image}
+        images = dict.fromkeys(one.image for one in self.verdicts)
+        return tuple(image for image in images if image not in doubted)
+
+    @property
+    def attestations(self) -> tuple[str, ...]:
+        """The occurrences that verify, each once."""
+        return tuple(dict.fromkeys(one.occurrence.name for one in self._verifying()))
+
+    @property
+    def public_key_ids(self) -> tuple[str, ...]:
+        """The keys that they verify with, each once."""
+        return tuple(dict.fromkeys(one.key.id for one in self._verifying()))
+
+    def tree(self) -> dict[str, list[dict[str, Any]]]:
+        """`verdicts` and `errors`."""
+        return {
+            "verdicts": [_verdict(one) for one in self.verdicts],
+            "errors": [error_entry(one) for one in self.failures],
+        }
+
+    def tables(self) -> Iterator[Table]:
+        """What could not be asked, and the verdicts."""
+        yield failure_table(self.goal, self.failures)
+        yield (
+            ("Image", "Attestor", "Verdict", "Attestations that verify"),
+            [
+                (
+                    str(one.image),
+                    str(one.attestor),
+                    f"not verified: {one.unmet}" if one.unmet else "verified",
+                    str(sum(isinstance(judged, Verified) for judged in one.judged)),
+                )
+                for one in self.verdicts
+            ],
         )
+
+    def complaints(self) -> Iterator[tuple[str, str]]:
+        """What could not be asked, and every no."""
+        for failure in self.failures:
+            yield complaint(failure.image or failure.attestor, failure.error)
+        for one in self.verdicts:
+            if one.unmet is not None:
+                yield str(one.image), f"{one.attestor}: {one.unmet}"
+
+    def errors(self) -> Iterator[tuple[str, StepError]]:
+        """What could not be asked."""
+        return ((about(failure), failure.error) for failure in self.failures)
+
+    def with_error(self, error: StepError) -> Verification:
+        """The same, and one failure more, so that it is not verified."""
+        return replace(self, failures=(*self.failures, Failure(None, None, error)))
+
+    def _verifying(self) -> Iterator[Verified]:
+        for verdict in self.verdicts:
+            yield from (one for one in verdict.judged if isinstance(one, Verified))
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """The verdicts for people: labels, and texts that anybody may have written."""

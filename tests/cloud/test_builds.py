@@ -66,6 +66,7 @@ def test_a_build_is_read_wherever_it_is(name: BuildName) -> None:
             commit=SHA,
             started=datetime(2026, 11, 1, 9, 0, 5, 500_000, UTC),
             finished=datetime(2026, 11, 1, 9, 3, 20, tzinfo=UTC),
+            resolved=("https://github.com/me/app",),
         )
 
 

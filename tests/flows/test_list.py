@@ -12,7 +12,7 @@ from grafeas import grafeas_v1
 from step.emulator import faults
 from step.model.attestation import Signature
 from tests.flows.notes import KEY_ID, OTHER_ID, errors, found, public, put, signed, together
-from tests.world import ATTESTOR, IMAGE, World, attestor_seed, image
+from tests.world import ATTESTOR, IMAGE, PROJECT, World, attestor_seed, image
 
 OTHER = str(image("f"))
 
@@ -154,3 +154,46 @@ def test_bad_input(note: World, arguments: list[str]) -> None:
 def test_the_image_may_be_spelt_in_any_way(note: World, tmp_path: Path) -> None:
     put(note, signed())
     assert len(listed(note, f"https://{IMAGE}")) == 1
+
+
+def test_of_a_key_alone(make_world: Callable[..., World]) -> None:
+    """Whoever retires a key asks what it attested, and need not know for whom."""
+    name = ATTESTOR.replace("built-by-ci", "tested")
+    third = ATTESTOR.replace("built-by-ci", "other")
+    world = make_world(
+        together(
+            attestor_seed(public(), public(1)),
+            attestor_seed(public(), name=name),
+            attestor_seed(public(1), name=third),
+        )
+    )
+    one = put(world, signed())
+    two = put(world, signed(), note=name.replace("/attestors/", "/notes/"))
+    put(world, signed(number=1), note=third.replace("/attestors/", "/notes/"))
+    arguments = ("list", "--public-key-id", KEY_ID, "--project", PROJECT, "--format", "json")
+    shown = found(world.run(*arguments), "attestations")
+    assert {entry["occurrence"]: entry["attestor"] for entry in shown} == {one: ATTESTOR, two: name}
+    assert world.count("GetAttestor") == 2
+    assert [
+        entry["occurrence"] for entry in found(world.run(*arguments, OTHER), "attestations")
+    ] == []
+
+
+def test_of_a_key_that_no_attestor_lists(note: World) -> None:
+    result = note.run("list", "--public-key-id", "urn:x", "--project", PROJECT, "--format", "json")
+    [error] = errors(result)
+    assert (result.code, error["exit_code"]) == (5, 5)
+    assert "lists the key urn:x" in error["message"]
+
+
+def test_every_page_of_attestors_is_read(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{ATTESTOR}-{number}" for number in range(3)]
+    seeds = [attestor_seed(public(), name=name) for name in names]
+    monkeypatch.setattr("step.cloud.attestors._PAGE_SIZE", 2)
+    world = make_world(together(*seeds))
+    put(world, signed(), note=names[2].replace("/attestors/", "/notes/"))
+    shown = world.run("list", "--public-key-id", KEY_ID, "--project", PROJECT, "--format", "json")
+    assert [one["attestor"] for one in found(shown, "attestations")] == [names[2]]
+    assert world.count("ListAttestors") == 2

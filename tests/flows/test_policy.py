@@ -7,19 +7,16 @@ import subprocess
 import sys
 from base64 import b64encode
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 import yaml
-from google.cloud import binaryauthorization_v1 as api
 
 from step.cloud.connection import Connection
 from step.emulator import faults
 from step.errors import BadInput
-from step.evaluate import decide
+from step.evaluate import Judge, decide
 from step.model.admission import Request
 from step.model.image import ImageRef
 from step.model.payload import Payload
@@ -272,6 +269,7 @@ def test_a_system_policy_that_cannot_be_read_is_warned_of(
     make_world: Callable[..., World], system_file: str
 ) -> None:
     world = make_world(seed(default=DENY, globalPolicyEvaluationMode="ENABLE"))
+    world.emulator.fail("GetSystemPolicy=PERMISSION_DENIED")
     gke = "gke.gcr.io/pause:1"
     result = world.run(*CHECK, gke)
     assert result.code == 3
@@ -285,53 +283,23 @@ def test_a_system_policy_that_cannot_be_read_is_warned_of(
     assert (result.code, "could not be read" in result.err) == (3, False)
 
 
-def test_the_system_policy_is_read_from_the_service(
-    kms_world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The emulator has none, so a server that has one stands in for it, and for nothing else."""
-    patterns = [api.AdmissionWhitelistPattern(name_pattern="gke.gcr.io/**")]
-    project = api.Policy(
-        global_policy_evaluation_mode=api.Policy.GlobalPolicyEvaluationMode.ENABLE,
-        default_admission_rule=api.AdmissionRule(evaluation_mode=3, enforcement_mode=1),
-    )
-    answers = {
-        "BinauthzManagementServiceV1": ("GetPolicy", project),
-        "SystemPolicyV1": (
-            "GetSystemPolicy",
-            api.Policy(admission_whitelist_patterns=patterns),
-        ),
-    }
-    asked: list[str] = []
-
-    def serving(service: str, method: str, found: api.Policy) -> grpc.GenericRpcHandler[Any, Any]:
-        def answer(request: Any, _: grpc.ServicerContext) -> api.Policy:
-            asked.append(f"{method} {request.name}")
-            return found
-
-        handler = grpc.unary_unary_rpc_method_handler(
-            answer, api.GetPolicyRequest.deserialize, api.Policy.serialize
-        )
-        name = f"google.cloud.binaryauthorization.v1.{service}"
-        return grpc.method_handlers_generic_handler(name, {method: handler})
-
-    server = grpc.server(ThreadPoolExecutor(1))
-    for service, (method, found) in answers.items():
-        server.add_generic_rpc_handlers((serving(service, method, found),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        monkeypatch.setenv("BINAUTHZ_EMULATOR_HOST", f"127.0.0.1:{port}")
-        result = kms_world.run(*CHECK, "gke.gcr.io/pause:1", "docker.io/library/pause:1")
-    finally:
-        server.stop(None).wait()
-    assert asked == [
-        f"GetPolicy projects/{PROJECT}/policy",
-        "GetSystemPolicy locations/global/policy",
+def test_the_system_policy_is_read_from_the_service(make_world: Callable[..., World]) -> None:
+    patterns = [{"namePattern": "gke.gcr.io/**"}]
+    system = {"system_policy": {"admissionWhitelistPatterns": patterns}}
+    world = make_world(seed(default=DENY, globalPolicyEvaluationMode="ENABLE") | system)
+    result = world.run(*CHECK, "gke.gcr.io/pause:1", "docker.io/library/pause:1")
+    assert [(call.method, call.resource) for call in world.emulator.calls] == [
+        ("GetPolicy", f"projects/{PROJECT}/policy"),
+        ("GetSystemPolicy", "locations/global/policy"),
     ]
     assert result.code == 3
     assert "admitted gke.gcr.io/pause:1\n  by          system policy, pattern gke" in result.out
     assert "denied docker.io/library/pause:1\n" in result.out
     assert "system policy" not in result.err
+    # Where the policy does not use it, it is neither asked for nor counts.
+    world = make_world(seed(default=DENY) | system)
+    assert world.run(*CHECK, "gke.gcr.io/pause:1").code == 3
+    assert world.count("GetSystemPolicy") == 0
 
 
 # Files
@@ -433,7 +401,7 @@ def test_nothing_to_judge_is_bad_input(kms_world: World) -> None:
     connection = Connection(kms_world.clock, {}, kms_world.emulator.grpc_address)
     parsed = Policy.from_mapping(policy(), "here")
     with pytest.raises(BadInput, match="no image"):
-        list(decide([], parsed, Request(), connection))
+        list(decide([], Judge(parsed, Request()), connection))
 
 
 def test_the_verb_alone_shows_its_help(kms_world: World) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from step.errors import BadInput
-from step.model.build import Build, BuildName, BuiltImage, commit_in
+from step.model.build import Build, BuildName, BuiltImage, canonical_repository, commit_in
 
 ID = "c5f03cc3-1b9d-4a3c-8a53-6f5e0a3b2c1d"
 CONSOLE = "https://console.cloud.google.com/cloud-build/builds"
@@ -132,6 +132,7 @@ def test_the_fields_that_count_are_read() -> None:
         commit=SHA,
         started=datetime(2026, 11, 1, 9, 0, 0, 123456, UTC),
         finished=datetime(2026, 11, 1, 9, 0, 1, tzinfo=UTC),
+        trigger_id="id-of-trigger",
     )
 
 
@@ -229,6 +230,82 @@ def test_where_the_source_is_from(
 ) -> None:
     build = Build.from_json(document(**fields))
     assert (build.repository, build.commit) == (repository, commit)
+
+
+@pytest.mark.parametrize(
+    ("provenance", "resolved"),
+    [
+        ({}, ()),
+        ({"resolvedGitSource": GIT}, ("https://github.com/me/app",)),
+        ({"resolvedConnectedRepository": CONNECTED}, (CONNECTED["repository"],)),
+        (
+            {"resolvedRepoSource": REPO},
+            ("https://source.developers.google.com/p/p/r/github_me_app",),
+        ),
+        (
+            {"resolvedRepoSource": REPO | {"projectId": "q"}},
+            ("https://source.developers.google.com/p/q/r/github_me_app",),
+        ),
+        ({"resolvedStorageSource": {"bucket": "b", "object": "o.tgz"}}, ("gs://b/o.tgz",)),
+        ({"resolvedStorageSourceManifest": {"bucket": "b", "object": "o"}}, ("gs://b/o",)),
+        (
+            {"resolvedGitSource": GIT, "resolvedStorageSource": {"bucket": "b", "object": "o"}},
+            ("https://github.com/me/app", "gs://b/o"),
+        ),
+    ],
+)
+def test_only_what_the_service_fetched_is_resolved(
+    provenance: dict[str, Any], resolved: tuple[str, ...]
+) -> None:
+    """Whoever submits a build chooses its substitutions; the trigger's name is one of them."""
+    submitted = {"substitutions": SUBSTITUTED | {"TRIGGER_NAME": "main"}}
+    build = Build.from_json(document(sourceProvenance=provenance, **submitted))
+    assert build.resolved == resolved
+    assert build.trigger == "main"
+    assert build.trigger_id is None
+
+
+SHA256 = "b" * 64
+
+
+@pytest.mark.parametrize(
+    ("text", "spelled"),
+    [
+        ("https://github.com/Me/App", "https://github.com/Me/App"),
+        ("https://GitHub.com/Me/App.git", "https://github.com/Me/App"),
+        ("https://github.com/me/app/", "https://github.com/me/app"),
+        ("https://github.com/me/app.git/", "https://github.com/me/app"),
+        ("https://token@github.com/me/app", "https://github.com/me/app"),
+        ("https://user:token@git.example.com:8443/a/b/c", "https://git.example.com:8443/a/b/c"),
+        ("git+https://github.com/me/app", "https://github.com/me/app"),
+        ("git+https://github.com/me/app.git@refs/heads/a@b", "https://github.com/me/app"),
+        (f"git+https://github.com/me/app@{SHA}", "https://github.com/me/app"),
+        (f"git+https://github.com/me/app@{SHA256}", "https://github.com/me/app"),
+        # What could be another repository is left as it is.
+        ("https://github.com@evil.example/me/app", "https://evil.example/me/app"),
+        ("https://github.com/me/app@refs/heads/main", "https://github.com/me/app@refs/heads/main"),
+        ("git+https://github.com/me/app@main", "https://github.com/me/app@main"),
+        *(
+            (odd, odd)
+            for odd in (
+                "",
+                "http://github.com/me/app",
+                "ssh://git@github.com/me/app.git",
+                "git+ssh://git@github.com/me/app.git@refs/heads/main",
+                "git@github.com:me/app.git",
+                "https://evil.example\\@github.com/me/app",
+                "https://a@b@github.com/me/app",
+                "https://github.com/me/app?x",
+                "https://github.com/me/app#x",
+                "https://github.com/me/app\n",
+                "https://github.com",
+                "projects/p/locations/l/connections/c/repositories/r",
+            )
+        ),
+    ],
+)
+def test_a_repository_has_one_spelling(text: str, spelled: str) -> None:
+    assert canonical_repository(text) == spelled
 
 
 @pytest.mark.parametrize("user", ["token@", "user:token@", "user:to@ken@"])

@@ -165,3 +165,21 @@ def test_any_text_is_a_name_that_round_trips_or_is_bad_input(text: str) -> None:
     except BadInput:
         return
     assert ImageName.parse(str(name)) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "project"),
+    [
+        ("europe-docker.pkg.dev/my-project/apps/web", "my-project"),
+        ("us-central1-docker.pkg.dev/example.com/my-project/apps/web", "example.com:my-project"),
+        ("gcr.io/my-project/web", "my-project"),
+        ("eu.gcr.io/my-project/web", "my-project"),
+        ("docker.io/library/nginx", None),
+        ("mirror.gcr.io/library/nginx", None),
+        ("evil-docker.pkg.dev.example.com/my-project/web", None),
+        ("gcr.io/example.com", None),
+    ],
+)
+def test_googles_registries_name_the_project(name: str, project: str | None) -> None:
+    found = ImageName.parse(name).at(Digest.parse("sha256:" + "0" * 64)).project
+    assert (found.project if found else None) == project

@@ -17,17 +17,26 @@ ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
 INPUTS: dict[str, dict[str, Any]] = ACTION["inputs"]
 
 
-def parameters() -> dict[str, Any]:
-    """What `attest` takes, by the name that GitHub gives it; `--kms-key-version` is
+def parameters_of(command: str) -> dict[str, Any]:
+    """What a command takes, by the name that GitHub gives it; `--kms-key-version` is
     `kms_key_version`."""
-    group: Any = typer.main.get_command(step.cli.app)
-    found = {}
-    for parameter in group.commands["attest"].params:
-        if getattr(parameter, "hidden", False) or parameter.name == "help":
-            continue
-        longest = max(parameter.opts, key=len)
-        found[longest.removeprefix("--").replace("-", "_").lower()] = parameter
-    return found
+    found: Any = typer.main.get_command(step.cli.app)
+    for word in command.split():
+        found = found.commands[word]
+    return {
+        max(one.opts, key=len).removeprefix("--").replace("-", "_").lower(): one
+        for one in found.params
+        if not getattr(one, "hidden", False) and one.name != "help"
+    }
+
+
+def parameters() -> dict[str, Any]:
+    """What the commands take together, as `attest` has it where it has it."""
+    return {
+        name: parameter
+        for command in reversed(step.cli.COMMANDS)
+        for name, parameter in parameters_of(command).items()
+    }
 
 
 def written(default: object) -> str | None:
@@ -42,16 +51,33 @@ def written(default: object) -> str | None:
             return str(default)
 
 
-def test_inputs_are_the_options_of_attest() -> None:
-    assert sorted(INPUTS) == sorted(parameters())
+OPTIONS = [name for name in INPUTS if name != "command"]
 
 
-@pytest.mark.parametrize("name", INPUTS)
+def test_inputs_are_the_options_of_the_commands() -> None:
+    assert sorted(OPTIONS) == sorted(parameters())
+
+
+def test_the_commands_are_those_that_can_run_without_arguments() -> None:
+    assert INPUTS["command"]["default"] == step.cli.COMMANDS[0]
+    for command in step.cli.COMMANDS:
+        assert f"`{command}`" in INPUTS["command"]["description"]
+
+
+@pytest.mark.parametrize("name", OPTIONS)
 def test_an_input_has_the_default_of_its_option(name: str) -> None:
-    assert INPUTS[name].get("default") == written(parameters()[name].default)
+    """Where the commands differ, the action has none of its own, and the description says so."""
+    defaults = {
+        written(parameters_of(command)[name].default)
+        for command in step.cli.COMMANDS
+        if name in parameters_of(command)
+    }
+    shown = INPUTS[name].get("default")
+    assert shown == (defaults.pop() if len(defaults) == 1 else None)
+    assert all(f"`{one}`" in INPUTS[name]["description"] for one in defaults if one)
 
 
-@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize("name", OPTIONS)
 def test_an_option_reads_its_environment_variables(name: str) -> None:
     """https://docs.github.com/en/actions/reference/workflows-and-actions/metadata-syntax#inputs"""
     variables = parameters()[name].envvar

@@ -50,8 +50,9 @@ class Stream(io.TextIOWrapper):
 
 def show(whole: Report, out: Stream, err: Stream, environ: dict[str, str]) -> None:
     terminal = Terminal(out, err, environ)
-    terminal.receipts(whole)
-    terminal.errors(whole)
+    terminal.result(whole.lines())
+    for about, error in whole.errors():
+        terminal.error(about, error)
 
 
 def test_plain() -> None:

@@ -13,7 +13,7 @@ import pytest
 from step.errors import BadInput
 from step.reporting import cloudbuild
 from step.reporting.files import append, write_whole
-from step.reporting.receipts import document
+from step.reporting.result import document
 from tests.reporting.reports import CREATED, REFUSED, report
 
 

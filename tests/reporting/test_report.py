@@ -25,8 +25,9 @@ from step.errors import (
     Unavailable,
 )
 from step.events import Failure
-from step.reporting.receipts import document, fitted, listing
+from step.reporting.receipts import listing
 from step.reporting.report import Report
+from step.reporting.result import document, fitted
 from tests.reporting import runner
 from tests.reporting.reports import (
     APP,

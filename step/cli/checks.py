@@ -1,0 +1,80 @@
+"""What must be true of an image before it is signed: from options to checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from step.cli.edge import read_text
+from step.clock import parse_duration
+from step.errors import BadInput
+from step.model.names import ProjectName
+
+if TYPE_CHECKING:
+    from step.model.build import BuildName
+    from step.preconditions import Check
+
+
+@dataclass(frozen=True, slots=True)
+class CheckChoice:
+    """What the options say of scans and builds; None or empty where nothing was given."""
+
+    vulnerability_policy: str | None
+    vulnerability_timeout: str
+    require_build: bool
+    trusted_builders: Sequence[str]
+    trusted_projects: Sequence[str]
+    trusted_triggers: Sequence[str]
+    trusted_sources: Sequence[str]
+    trusted_recorders: Sequence[str]
+    image_project: str | None
+    check_only: bool
+
+    def checks(self, build: BuildName | None) -> tuple[Check, ...]:
+        """The checks to hold against every image; `build` is the build of Cloud Build, if named.
+
+        Raises BadInput for an option that would have no effect: whoever gave it believes that
+        something is checked.
+        """
+        checks = tuple(self._checks(build))
+        if not checks and self.check_only:
+            raise BadInput(
+                "--check-only is given, and nothing to check",
+                "Give --vulnerability-policy PATH, or --require-build.",
+            )
+        if not checks and self.image_project:
+            raise BadInput(
+                "--image-project is given, and nothing to check",
+                "It says where scans and builds are recorded; give --vulnerability-policy PATH, "
+                "or --require-build.",
+            )
+        return checks
+
+    def _checks(self, build: BuildName | None) -> Iterator[Check]:
+        project = ProjectName(self.image_project) if self.image_project else None
+        trusted = (
+            tuple(self.trusted_builders),
+            tuple(self.trusted_projects),
+            tuple(self.trusted_triggers),
+            tuple(self.trusted_sources),
+        )
+        if self.require_build:
+            from step.model.provenance import TrustedBuild
+            from step.provenance import CLOUD_BUILD, BuildCheck
+
+            recorders = tuple(map(ProjectName, self.trusted_recorders)) or (CLOUD_BUILD,)
+            yield BuildCheck(TrustedBuild(*trusted), project, build, recorders)
+        elif any(trusted) or self.trusted_recorders:
+            raise BadInput(
+                "it is said which builds are trusted, and not that one is required",
+                "Give --require-build, too.",
+            )
+        limit = parse_duration(self.vulnerability_timeout)
+        if self.vulnerability_policy:
+            from step.model.vulnerability import VulnerabilityPolicy
+            from step.scan import ScanCheck
+
+            option = "--vulnerability-policy"
+            text = read_text(self.vulnerability_policy, option)
+            yield ScanCheck(VulnerabilityPolicy.parse(text, option), limit, project)

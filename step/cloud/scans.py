@@ -1,0 +1,111 @@
+"""What Artifact Analysis found in an image: discovery and vulnerability occurrences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from google.rpc import error_details_pb2, status_pb2
+from grafeas import grafeas_v1
+
+from step.cloud.connection import CONTAINER_ANALYSIS, Connection
+from step.cloud.failures import Method
+from step.model.image import ImageRef
+from step.model.names import ProjectName
+from step.model.vulnerability import Discovery, PackageIssue, Severity, Vulnerability
+
+_LIST = Method(
+    "ListOccurrences",
+    CONTAINER_ANALYSIS,
+    "roles/containeranalysis.occurrences.viewer",
+    "the project that holds the image's scans",
+)
+# The most that a page may hold: grafeas/v1/grafeas.proto, ListOccurrencesRequest.page_size.
+_PAGE_SIZE = 1000
+
+
+class Scans:
+    """The scans in a project that a connection can reach.
+
+    Everything needs roles/containeranalysis.occurrences.viewer on the project.
+    """
+
+    def __init__(self, connection: Connection, project: ProjectName) -> None:
+        self._connection = connection
+        self._project = project
+
+    def discoveries(self, image: ImageRef) -> Iterator[Discovery]:
+        """How far the scans of an image's digest are, in any repository of the project."""
+        return map(_discovery, self._of(image, "DISCOVERY"))
+
+    def vulnerabilities(self, image: ImageRef) -> Iterator[Vulnerability]:
+        """What was found in an image's digest, read page by page as it is used."""
+        return map(_vulnerability, self._of(image, "VULNERABILITY"))
+
+    def _of(self, image: ImageRef, kind: str) -> Iterator[grafeas_v1.Occurrence]:
+        token = ""
+        while True:
+            page = self._connection.call(
+                _LIST,
+                self._connection.occurrences.list_occurrences,
+                grafeas_v1.ListOccurrencesRequest(
+                    parent=str(self._project),
+                    filter=f'has_suffix(resourceUrl, "{image.digest}") AND kind="{kind}"',
+                    page_size=_PAGE_SIZE,
+                    page_token=token,
+                ),
+                str(self._project),
+            )
+            # Whatever the service makes of the filter, of another image nothing counts; of another
+            # kind, an occurrence is a scan without status or a vulnerability without severity.
+            for one in page.occurrences:
+                if one.resource_uri.endswith(f"@{image.digest}"):
+                    yield one
+            token = page.next_page_token
+            if not token:
+                return
+
+
+def _discovery(found: grafeas_v1.Occurrence) -> Discovery:
+    # As numbers, here and below: one that this version of the client does not know has no name.
+    discovery = grafeas_v1.DiscoveryOccurrence.pb(found.discovery)
+    errors = [*discovery.analysis_error]
+    if discovery.HasField("analysis_status_error"):
+        errors.append(discovery.analysis_status_error)
+    inactive = grafeas_v1.DiscoveryOccurrence.ContinuousAnalysis.INACTIVE
+    return Discovery(
+        note=found.note_name,
+        status=discovery.analysis_status,
+        errors=tuple(map(_text, errors)),
+        is_kept_current=discovery.continuous_analysis != inactive,
+    )
+
+
+def _text(error: status_pb2.Status) -> str:
+    """What an error says to people, which may be in its details alone (discovery.proto)."""
+    told = error_details_pb2.LocalizedMessage()
+    texts = [str(told.message) for detail in error.details if detail.Unpack(told)]
+    return "; ".join([str(error.message), *texts]).strip("; ")
+
+
+def _vulnerability(found: grafeas_v1.Occurrence) -> Vulnerability:
+    vulnerability = grafeas_v1.VulnerabilityOccurrence.pb(found.vulnerability)
+    return Vulnerability(
+        note=found.note_name,
+        severity=Severity.of(vulnerability.effective_severity),
+        issues=tuple(
+            PackageIssue(
+                package=issue.affected_package,
+                fixed=_FIXED.get(issue.fixed_version.kind),
+                severity=Severity.of(issue.effective_severity),
+            )
+            for issue in vulnerability.package_issue
+        ),
+    )
+
+
+# grafeas/v1/package.proto, Version.VersionKind: MAXIMUM stands for no fix yet
+# (grafeas/v1/vulnerability.proto, PackageIssue.fixed_version); of others nothing is known.
+_FIXED = {
+    int(grafeas_v1.Version.VersionKind.NORMAL): True,
+    int(grafeas_v1.Version.VersionKind.MAXIMUM): False,
+}

@@ -1,0 +1,50 @@
+"""Images and checks become a permission: what must be true of an image before it is signed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from step.cloud.connection import Connection
+from step.errors import BadInput, StepError
+from step.events import Failure, Progress
+from step.model.image import ImageRef
+from step.provenance import BuildCheck
+from step.scan import ScanCheck
+from step.side_by_side import side_by_side
+
+Check: TypeAlias = ScanCheck | BuildCheck
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """That a check said yes: `name` is `scan` or `build`, `found` one line of what it rests on."""
+
+    image: ImageRef
+    name: str
+    found: str
+
+
+def check(
+    images: Sequence[ImageRef], checks: Sequence[Check], connection: Connection
+) -> Iterator[Progress | Passed | Failure]:
+    """Hold every check against every image, images side by side; a Failure is a no.
+
+    Every check of an image is made, also after a no, so that all that is wrong is told at once.
+    Raises BadInput for an empty list: nothing that was checked is not a yes.
+    """
+    if not images or not checks:
+        raise BadInput("there is nothing to check", "Name at least one image and one check.")
+    yield from side_by_side(_checked(image, checks, connection) for image in dict.fromkeys(images))
+
+
+def _checked(
+    image: ImageRef, checks: Sequence[Check], connection: Connection
+) -> Iterator[Progress | Passed | Failure]:
+    for one in checks:
+        try:
+            found = yield from one.check(image, connection)
+            yield Passed(image, "scan" if isinstance(one, ScanCheck) else "build", found)
+        except StepError as error:
+            yield Failure(image, None, error)

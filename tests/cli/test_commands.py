@@ -1,0 +1,171 @@
+"""An action's input `command`: verify, gate and policy check from the environment alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import step.cli
+from tests.flows.test_policy import DENY, policy
+from tests.reporting.runner import commands
+from tests.reporting.runner import outputs as read_outputs
+from tests.world import ATTESTOR, DIGEST, IMAGE, PROJECT, Result, World, image, kms_seed
+
+OTHER = str(image("7"))
+
+
+@pytest.fixture
+def github(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder with the runner's file commands, and the inputs that every command has."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"):
+        (tmp_path / name).touch()
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setenv("INPUT_IMAGES", IMAGE)
+    monkeypatch.setenv("INPUT_ATTESTOR", ATTESTOR)
+    return tmp_path
+
+
+def outputs(github: Path) -> dict[str, str]:
+    return read_outputs((github / "GITHUB_OUTPUT").read_text())
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    def command(world: World, name: str, **inputs: str) -> Result:
+        for key, value in ({"command": name} | inputs).items():
+            monkeypatch.setenv(f"INPUT_{key.upper()}", value)
+        return world.run()
+
+    return command
+
+
+@pytest.mark.parametrize("command", ["verify", "gate"])
+def test_a_yes(kms_world: World, github: Path, run: Callable[..., Result], command: str) -> None:
+    receipt = kms_world.attest().receipt
+    (github / "GITHUB_OUTPUT").write_text("")
+    assert run(kms_world, command).code == 0
+    found = outputs(github)
+    document = json.loads(found.pop("receipts"))
+    assert found == {
+        "image": IMAGE,
+        "images": IMAGE,
+        "digest": DIGEST,
+        "attestations": receipt["occurrence"],
+        "public_key_ids": receipt["public_key_id"],
+        "status": "verified",
+    }
+    assert [one["verified"] for one in document["verdicts"]] == [True]
+    assert "<td><code>verified</code></td>" in (github / "GITHUB_STEP_SUMMARY").read_text()
+
+
+@pytest.mark.parametrize("command", ["verify", "gate"])
+def test_a_no_gives_no_image_and_an_annotation(
+    kms_world: World, github: Path, run: Callable[..., Result], command: str
+) -> None:
+    """What a deploy step takes from the outputs must be what was verified, and nothing else."""
+    kms_world.attest()
+    (github / "GITHUB_OUTPUT").write_text("")
+    result = run(kms_world, command, images=f"{IMAGE} {OTHER}", timeout="1s")
+    assert result.code == 3
+    found = outputs(github)
+    assert (found["status"], found["images"]) == ("failed", IMAGE)
+    [command_found] = commands(result.err)
+    assert command_found.name == "error"
+    assert f"Not verified: {OTHER}" in command_found.properties["title"]
+    assert ATTESTOR in command_found.data
+
+
+def test_what_could_not_be_asked_is_no_yes(
+    kms_world: World, github: Path, run: Callable[..., Result]
+) -> None:
+    kms_world.attest()
+    (github / "GITHUB_OUTPUT").write_text("")
+    kms_world.emulator.fail("ListNoteOccurrences=PERMISSION_DENIED")
+    result = run(kms_world, "verify")
+    assert result.code == 4
+    assert (outputs(github)["status"], outputs(github)["image"]) == ("failed", "")
+    assert [one.name for one in commands(result.err)] == ["error"]
+
+
+def test_what_the_policy_admits(
+    make_world: Callable[..., World], github: Path, run: Callable[..., Result]
+) -> None:
+    world = make_world(kms_seed() | {"policies": [policy()]})
+    receipt = world.attest().receipt
+    (github / "GITHUB_OUTPUT").write_text("")
+    result = run(world, "policy check", images=f"{IMAGE} {OTHER}", policy_project=PROJECT)
+    assert result.code == 3
+    found = outputs(github)
+    assert (found["image"], found["images"], found["status"]) == (IMAGE, IMAGE, "failed")
+    assert found["attestations"] == receipt["occurrence"]
+    assert [one["admitted"] for one in json.loads(found["receipts"])["decisions"]] == [True, False]
+    [command] = commands(result.err)
+    assert f"Not admitted: {OTHER}" in command.properties["title"]
+    assert "denied by attestor" in command.data
+    monkey = run(world, "policy check", images=IMAGE)
+    assert monkey.code == 0
+    assert outputs(github)["status"] == "admitted"
+
+
+def test_an_image_by_tag_is_no_output(
+    make_world: Callable[..., World], github: Path, run: Callable[..., Result]
+) -> None:
+    """Admitted, perhaps; but what is deployed from an output is named by digest."""
+    allowed = policy(default=DENY, admissionWhitelistPatterns=[{"namePattern": "gcr.io/p/*"}])
+    world = make_world(kms_seed() | {"policies": [allowed]})
+    result = run(world, "policy check", images="gcr.io/p/web:v1", policy_project=PROJECT)
+    assert result.code == 0
+    assert (outputs(github)["status"], outputs(github)["image"]) == ("admitted", "")
+
+
+def test_a_policy_that_cannot_be_read(
+    kms_world: World, github: Path, run: Callable[..., Result]
+) -> None:
+    kms_world.emulator.fail("GetPolicy=PERMISSION_DENIED")
+    result = run(kms_world, "policy check", policy_project=PROJECT)
+    assert result.code == 4
+    assert outputs(github)["status"] == "failed"
+    assert "policyViewer" in (github / "GITHUB_STEP_SUMMARY").read_text()
+
+
+@pytest.mark.parametrize("command", ["verify", "gate", "policy check", "attest"])
+def test_an_error_of_use_has_the_form_of_the_verb(kms_world: World, command: str) -> None:
+    names = {"verify": "verdicts", "gate": "verdicts", "policy check": "decisions"}
+    result = kms_world.run(*command.split(), "--nonsense", "--format", "json")
+    assert result.code == 2
+    document: dict[str, Any] = json.loads(result.out)
+    assert list(document) == [names.get(command, "receipts"), "errors"]
+    assert "--nonsense" in document["errors"][0]["message"]
+
+
+@pytest.mark.parametrize("command", ["emulator", "attest --no-validate", "sign", "policy"])
+def test_no_other_command(
+    kms_world: World, github: Path, run: Callable[..., Result], command: str
+) -> None:
+    result = run(kms_world, command)
+    assert result.code == 2
+    assert kms_world.methods == []
+    assert all(one in result.err for one in step.cli.COMMANDS)
+    assert outputs(github)["status"] == "failed"
+
+
+def test_a_verb_on_the_command_line_wins(
+    kms_world: World, github: Path, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INPUT_COMMAND", "verify")
+    assert kms_world.run("attest").code == 0
+    assert kms_world.count("CreateOccurrence") == 1
+
+
+def test_cloud_build_gets_the_verdicts(
+    kms_world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BUILDER_OUTPUT", str(tmp_path))
+    result = kms_world.run("verify", IMAGE, "--attestor", ATTESTOR, "--format", "json")
+    assert result.code == 3
+    assert json.loads((tmp_path / "output").read_text()) == json.loads(result.out)

@@ -1,0 +1,163 @@
+"""What every verb hands over, with free text of the worst kind in it."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import TypeAlias
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from step.errors import ExitCode, NotAllowed, Refused, Unavailable
+from step.evaluate import Undecided
+from step.events import Failure
+from step.gate import Verdict
+from step.model.admission import Attested, Decision, Unattested
+from step.model.attestation import Attestation, Occurrence, Rejected
+from step.model.names import NoteName
+from step.preconditions import Passed
+from step.reporting import github
+from step.reporting.console import Terminal
+from step.reporting.decisions import Evaluation
+from step.reporting.report import Report
+from step.reporting.result import document, fitted
+from step.reporting.verdicts import Verification
+from tests.reporting import runner
+from tests.reporting.reports import APP, CREATED, HOSTILE, PROD, QA, WEB
+from tests.reporting.test_github import Cells
+
+AnyResult: TypeAlias = Report | Verification | Evaluation
+IMAGES = st.sampled_from([APP, WEB])
+ERRORS = st.builds(Refused, HOSTILE, HOSTILE) | st.builds(Unavailable, HOSTILE, HOSTILE)
+FAILURES = st.builds(Failure, st.none() | IMAGES, st.none() | st.just(QA), ERRORS)
+# What cannot be an image is never decided about.
+NAMES = st.sampled_from([str(APP), str(WEB), "gcr.io/p/web:v1", "::error::x", "##[error]x"])
+DECISIONS = st.builds(
+    Decision,
+    image=NAMES,
+    admitted=st.booleans(),
+    by=HOSTILE,
+    denial=HOSTILE,
+    verdicts=st.tuples(
+        st.tuples(
+            st.just(QA),
+            st.builds(Attested, HOSTILE, HOSTILE)
+            | st.builds(Unattested, HOSTILE, st.tuples(HOSTILE))
+            | ERRORS,
+        )
+    ),
+    warnings=st.tuples(HOSTILE),
+)
+UNDECIDED = st.builds(Undecided, st.none() | NAMES | HOSTILE, ERRORS)
+REJECTED = st.builds(
+    Rejected,
+    st.builds(Occurrence, HOSTILE, HOSTILE, st.just(Attestation(b"", ()))),
+    st.none() | IMAGES,
+    st.none() | HOSTILE,
+    HOSTILE,
+)
+VERDICTS = st.builds(
+    Verdict,
+    IMAGES,
+    st.just(QA),
+    st.just(NoteName("p", "n")),
+    st.lists(REJECTED, max_size=2).map(tuple),
+    st.none() | HOSTILE,
+)
+
+
+def some(one: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[object, ...]]:
+    return st.lists(one, max_size=3).map(tuple)
+
+
+RESULTS: st.SearchStrategy[AnyResult] = st.one_of(
+    st.builds(Verification, some(VERDICTS), some(FAILURES)),
+    st.builds(
+        Evaluation, some(DECISIONS), some(st.builds(Undecided, st.none() | NAMES | HOSTILE, ERRORS))
+    ),
+    st.builds(
+        Report,
+        receipts=st.just(()),
+        failures=some(FAILURES),
+        build=st.none(),
+        version=st.just("1.2.3"),
+        passed=st.tuples(st.builds(Passed, IMAGES, st.just("scan"), HOSTILE)),
+        decisions=some(DECISIONS),
+    ),
+)
+
+
+@given(RESULTS)
+def test_nothing_hostile_leaves_its_place(result: AnyResult) -> None:
+    outputs = github.outputs(result)
+    file = "".join(github.heredoc(*one, "END-1") for one in outputs.items())
+    assert runner.outputs(file) == outputs
+    annotations = runner.commands(github.annotate(result))
+    assert [one.name for one in annotations] == ["error"] * len(list(result.complaints()))
+    page = Cells(github.summary(result))
+    assert page.tags <= {"table", "tr", "th", "td", "code"}
+    assert len(page.cells) == sum(len(head) * len(rows) for head, rows in result.tables())
+    text = document(result)
+    assert text.isascii()
+    assert runner.commands(text) == []
+    assert json.loads(text) == json.loads(json.dumps(result.tree()))
+    assert len(fitted(result, 200)) <= 200 or set(json.loads(fitted(result, 200))) > {"omitted"}
+
+
+@given(RESULTS)
+def test_a_log_of_it_holds_no_command(result: AnyResult) -> None:
+    out, err = io.StringIO(), io.StringIO()
+    terminal = Terminal(out, err, {})
+    terminal.result(result.lines())
+    for about, error in result.errors():
+        terminal.error(about, error)
+    for text in (out.getvalue(), err.getvalue()):
+        assert text.isascii()
+        assert runner.commands(text) == []
+        assert "\x1b" not in text
+
+
+@given(RESULTS)
+def test_an_image_that_anything_speaks_against_is_no_output(result: AnyResult) -> None:
+    """What a deploy step takes from the outputs is what all that was asked is a yes of."""
+    against = {about for about, _ in result.complaints()}
+    assert against.isdisjoint(map(str, result.images))
+    assert (result.status == "failed") == bool(result.exit_code)
+
+
+@given(RESULTS, ERRORS)
+def test_an_error_more_is_never_better(result: AnyResult, error: Refused) -> None:
+    worse = result.with_error(error)
+    assert worse.status == "failed"
+    assert worse.exit_code
+    assert set(worse.images) <= set(result.images)
+
+
+@pytest.mark.parametrize("result", [Verification((), ()), Evaluation((), ())])
+def test_nothing_asked_is_no_yes(result: Verification | Evaluation) -> None:
+    if isinstance(result, Verification):
+        assert (result.status, result.exit_code) == ("failed", ExitCode.REFUSED)
+    assert result.images == ()
+
+
+def test_an_image_is_no_output_when_one_attestor_of_two_says_no() -> None:
+    yes, no = (
+        Verdict(APP, name, NoteName("p", "n"), (), unmet)
+        for name, unmet in ((QA, None), (PROD, "no attestation"))
+    )
+    assert Verification((yes,), ()).images == (APP,)
+    assert Verification((yes, no), ()).images == ()
+    assert Verification((yes,), (Failure(APP, PROD, NotAllowed("x")),)).images == ()
+
+
+def test_a_check_that_passed_is_no_attestation() -> None:
+    passed = Passed(APP, "scan", "nothing found")
+    only = Report((), (), None, "1", passed=(passed,))
+    assert (only.status, only.goal, only.images) == ("checked", "checked", ())
+    assert list(only.lines()) == [("passed ", str(APP)), ("  scan        ", "nothing found")]
+    both = Report((CREATED,), (), None, "1", passed=(passed,))
+    assert (both.status, both.goal, both.images) == ("created", "attested", (APP,))
+    refused = Report((), (Failure(APP, None, Refused("no")),), None, "1", passed=(passed,))
+    assert (refused.status, refused.goal) == ("failed", "attested")
