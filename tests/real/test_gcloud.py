@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -71,6 +72,14 @@ def gcloud(
     return lambda seed: Gcloud(program, tmp_path, make_world(seed))
 
 
+def verified(world: World) -> list[str]:
+    """The occurrences by which our own `verify` says yes."""
+    result = world.run("verify", IMAGE, "--attestor", ATTESTOR, "--format", "json")
+    assert result.code == 0, result.err
+    [verdict] = json.loads(result.out)["verdicts"]
+    return [one["occurrence"] for one in verdict["attestations"] if one["verified"]]
+
+
 def notes(*names: str) -> dict[str, Any]:
     return {"notes": [{"name": name, "human_readable_name": "by hand"} for name in names]}
 
@@ -115,6 +124,7 @@ def test_a_pipeline_with_gpg_and_nothing_but_gcloud(
     assert attestation["resourceUri"] == IMAGE
     assert cloud.world.emulator.calls.count("ValidateAttestationOccurrence", "OK") == 2
     # The program finds it good, and makes no second one.
+    assert verified(cloud.world) == [attestation["name"]]
     result = cloud.world.attest(
         *("--pgp-key-file", str(secret), "--pgp-passphrase-file", str(passphrase))
     )
@@ -131,10 +141,12 @@ def test_cloud_kms_with_gcloud_first_and_with_gcloud_second(
     # gcloud makes the id from the address that it asks, which is the emulator's here.
     sign += [f"--keyversion={VERSION}", f"--public-key-id-override={KEY_ID}", "--validate"]
     cloud.run(*sign, f"--artifact-url={IMAGE}")
+    [made] = verified(cloud.world)
     result = cloud.world.attest("--kms-key-version", VERSION)
     assert result.code == 0, result.err
     assert result.receipt["status"] == "existing"
     theirs = result.receipt["occurrence"]
+    assert theirs == made
 
     other = image("b")
     ours = cloud.world.attest("--kms-key-version", VERSION, image=str(other))
@@ -163,6 +175,38 @@ def test_an_attestor_that_gcloud_makes_from_cloud_kms(gcloud: Callable[..., Gclo
     missing = cloud.run(*BINAUTHZ, "attestors", "describe", "none", check=False)
     assert missing.returncode != 0
     assert "NOT_FOUND" in missing.stderr
+
+
+def test_what_we_made_gcloud_imports_again(gcloud: Callable[..., Gcloud], tmp_path: Path) -> None:
+    """Our signature and payload, given to gcloud for a second attestor with the same key."""
+    seed = kms_seed()
+    name = ATTESTOR.replace("built-by-ci", "copy")
+    copy = seed["attestors"][0] | {"name": name, "note": NOTE.replace("built-by-ci", "copy")}
+    cloud = gcloud(seed | {"attestors": [*seed["attestors"], copy]})
+    receipt = cloud.world.attest().receipt
+    payload, signature = tmp_path / "payload", tmp_path / "signature"
+    payload.write_bytes(base64.b64decode(receipt["payload"]))
+    signature.write_bytes(base64.b64decode(receipt["signature"]))
+    create = [*BINAUTHZ, "attestations", "create", f"--artifact-url={IMAGE}", "--validate"]
+    create += [f"--attestor={name}", f"--public-key-id={receipt['public_key_id']}"]
+    cloud.run(*create, f"--signature-file={signature}", f"--payload-file={payload}")
+    [ours], [theirs] = cloud.attestations(), cloud.attestations(name)
+    assert theirs["attestation"] == ours["attestation"]
+    checked = cloud.world.run("verify", IMAGE, "--attestor", ATTESTOR, "--attestor", name)
+    assert checked.code == 0, checked.err
+
+
+@pytest.mark.parametrize(("form", "suffix"), [("text", "yaml"), ("json", "json")])
+def test_what_we_show_of_a_policy_gcloud_imports(
+    gcloud: Callable[..., Gcloud], tmp_path: Path, form: str, suffix: str
+) -> None:
+    cloud, path = gcloud(kms_seed()), tmp_path / f"policy.{suffix}"
+    shown = cloud.world.run("policy", "show", "--project", PROJECT, "--format", form).out
+    path.write_text(shown.replace("ALWAYS_ALLOW", "ALWAYS_DENY"))
+    cloud.run(*BINAUTHZ, "policy", "import", str(path))
+    exported = yaml.safe_load(cloud.run(*BINAUTHZ, "policy", "export").stdout)
+    assert exported["defaultAdmissionRule"]["evaluationMode"] == "ALWAYS_DENY"
+    assert cloud.world.run("policy", "check", IMAGE, "--project", PROJECT).code == 3
 
 
 def test_a_policy_goes_out_and_in(gcloud: Callable[..., Gcloud], tmp_path: Path) -> None:
