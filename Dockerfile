@@ -14,27 +14,27 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY requirements/build.txt requirements/runtime.txt requirements/
-# The tools live in one environment, the program in another, which gets no pip.
+# The tools live in one environment, the program in another, which gets no pip; scripts and headers
+# of an environment are for people who work in it.
 RUN python3 -m venv /opt/build \
     && python3 -m venv --without-pip /opt/binauthz-attest \
+    && rm -r /opt/binauthz-attest/bin/*ctivate* /opt/binauthz-attest/include \
     && /opt/build/bin/python -m pip install --no-cache-dir --require-hashes \
         --requirement requirements/build.txt \
     && /opt/build/bin/python -m pip --python /opt/binauthz-attest/bin/python3 install \
         --no-cache-dir --no-compile --require-hashes --requirement requirements/runtime.txt
 COPY . .
-# Bytecode is not checked against the sources' times, which layers need not keep.
+# What the program never reads goes first. Bytecode is then made for the rest; it is not checked
+# against the sources' times, which layers need not keep.
 RUN /opt/build/bin/python -m pip wheel --no-cache-dir --no-deps --no-build-isolation \
         --wheel-dir /dist . \
     && /opt/build/bin/python -m pip --python /opt/binauthz-attest/bin/python3 install \
         --no-cache-dir --no-compile --no-deps /dist/*.whl \
+    && python3 requirements/prune.py /opt/binauthz-attest/lib/python3*/site-packages \
     && /opt/binauthz-attest/bin/python3 -m compileall -q --invalidation-mode unchecked-hash \
         /opt/binauthz-attest/lib
 
 FROM ${RUNTIME}
-# https://github.com/opencontainers/image-spec/blob/main/annotations.md
-LABEL org.opencontainers.image.title="binauthz-attest" \
-      org.opencontainers.image.description="Sign, create and read back Google Binary Authorization attestations between build and deploy." \
-      org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/binauthz-attest /opt/binauthz-attest
 ENV PYTHONUNBUFFERED=1
 # No USER: GitHub's container actions and Cloud Build mount a workspace and files for outputs that
@@ -42,3 +42,14 @@ ENV PYTHONUNBUFFERED=1
 # https://docs.github.com/en/actions/reference/workflows-and-actions/dockerfile-support#user
 # Elsewhere, run it as any user you like; it writes only where it is told to.
 ENTRYPOINT ["/opt/binauthz-attest/bin/binauthz-attest"]
+# Where this image comes from; given by whoever builds it, and last, since they change every time.
+ARG SOURCE=""
+ARG VERSION=""
+ARG REVISION=""
+# https://github.com/opencontainers/image-spec/blob/main/annotations.md
+LABEL org.opencontainers.image.title="binauthz-attest" \
+      org.opencontainers.image.description="Sign, create and read back Google Binary Authorization attestations between build and deploy." \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"

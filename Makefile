@@ -12,13 +12,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
-SOURCES := $(wildcard step tests benchmarks examples)
-SCRIPTS := .ci/run $(wildcard examples/*/*.sh tests/vectors/*.sh)
+SOURCES := $(wildcard step tests benchmarks examples requirements)
+SCRIPTS := .ci/run .ci/base .ci/pin-action .ci/publish-action $(wildcard examples/*/*.sh tests/vectors/*.sh)
 # Passed to pytest, for example: make test ARGS='-k payload'
 ARGS ?=
 # Passed to the lock, for example: make lock LOCK='--upgrade-package rich'
 LOCK ?=
 IMAGE ?= localhost/binauthz-attest:dev
+# Where the image's sources are, for its label, for example: make image SOURCE=https://github.com/OWNER/binauthz-attest
+SOURCE =
+# What builds the image; left empty, the first of docker, podman and buildah that answers.
+ENGINE =
+# The image's two bases, by another name or digest; left empty, those of the Dockerfile.
+BUILDER =
+RUNTIME =
+# Passed to the build. Podman and buildah can lend it the machine's own settings, for example:
+#   make image IMAGE_ARGS='--network host --volume /etc/pip.conf:/etc/pip.conf:ro'
+IMAGE_ARGS =
 
 # The first of these that runs and is new enough; a version manager's shim may exist and not run.
 CHOOSE_PYTHON = for python in "$(PYTHON)" python3.14 python3.13 python3.12 python3.11; do \
@@ -68,13 +78,15 @@ lint: env ## style, types, import directions
 	@$(BIN)/lint-imports --no-cache --no-logo
 
 .PHONY: check
-check: env ## Dockerfile, action, workflows, Cloud Build, shell scripts
+check: env ## Dockerfile, action, pipelines and examples, shell scripts
 	@$(BIN)/hadolint Dockerfile
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-actions action.yml
-	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows $(wildcard .github/workflows/*.yml)
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows $(wildcard .github/workflows/*.yml examples/github/*.yml)
 	@$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
-	@$(BIN)/check-jsonschema --builtin-schema vendor.cloudbuild cloudbuild.yaml
-	@$(BIN)/zizmor --offline --quiet --color=never --persona=pedantic action.yml .github
+	@$(BIN)/check-jsonschema --builtin-schema vendor.cloudbuild cloudbuild.yaml $(wildcard examples/cloudbuild/*.yaml)
+	@$(BIN)/check-jsonschema --builtin-schema vendor.circle-ci $(wildcard examples/circleci/*.yml)
+	@$(BIN)/check-jsonschema --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci $(wildcard examples/gitlab/*.yml)
+	@$(BIN)/zizmor --offline --quiet --color=never --persona=pedantic action.yml .github $(wildcard examples/github/*.yml)
 	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); \
 	else echo 'make check: shellcheck is missing; on Debian: apt install shellcheck' >&2; exit 1; fi
 
@@ -94,10 +106,17 @@ vectors: env ## make the test vectors again with gcloud, openssl and gpg
 	@$(BIN)/python tests/vectors/make_keys.py
 
 .PHONY: image
-image: ## build the container image with buildah or docker
-	@if command -v buildah >/dev/null; then buildah bud --tag $(IMAGE) .; \
-	elif command -v docker >/dev/null; then docker build --tag $(IMAGE) .; \
-	else echo 'make image: neither buildah nor docker is here; on Debian: apt install buildah' >&2; exit 1; fi
+image: ## build the container image with docker, podman or buildah
+	@for engine in $(or $(ENGINE),docker podman buildah); do \
+	  "$$engine" info >/dev/null 2>&1 && break; engine=; done; \
+	if [ -z "$$engine" ]; then \
+	  echo 'make image: none of these answers: $(or $(ENGINE),docker podman buildah); on Debian: apt install buildah' >&2; exit 1; fi; \
+	"$$engine" build --tag '$(IMAGE)' \
+	  $(if $(BUILDER),--build-arg 'BUILDER=$(BUILDER)') $(if $(RUNTIME),--build-arg 'RUNTIME=$(RUNTIME)') \
+	  --build-arg 'SOURCE=$(SOURCE)' \
+	  --build-arg "VERSION=$$(sed -n 's/^__version__ = "\(.*\)"$$/\1/p' step/__init__.py)" \
+	  --build-arg "REVISION=$$(git describe --always --abbrev=40 --exclude '*' --dirty 2>/dev/null)" \
+	  $(IMAGE_ARGS) .
 
 .PHONY: clean
 clean: ## remove everything that was made
