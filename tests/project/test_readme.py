@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import typer.main
+import yaml
 
 import step.cli
 from step.errors import ExitCode
+from tests.world import DIGEST, PROJECT, World
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -77,3 +80,39 @@ def test_the_order_of_the_exit_codes_is_what_the_page_says() -> None:
 
 def _kinds(kind: type[Any]) -> list[type[Any]]:
     return [kind, *(found for sub in kind.__subclasses__() for found in _kinds(sub))]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def test_the_first_screen_is_what_to_paste() -> None:
+    headings = re.findall(r"^##+ (.*)$", README, re.MULTILINE)
+    assert headings[:4] == ["Use it", "GitHub Actions", "Cloud Build", "Anywhere else"]
+
+
+def test_the_step_for_github_has_inputs_and_outputs_that_exist() -> None:
+    action = yaml.safe_load((ROOT / "action.yml").read_text())
+    workflow = yaml.safe_load(blocks("yaml")[0])
+    [step] = [one for one in workflow["steps"] if "binauthz-attest" in one.get("uses", "")]
+    assert set(step["with"]) <= set(action["inputs"])
+    named = re.findall(r"steps\.attest\.outputs\.(\w+)", blocks("yaml")[0])
+    assert named
+    assert set(named) <= set(action["outputs"])
+
+
+def test_the_step_for_cloud_build_attests(make_world: Callable[..., World], tmp_path: Path) -> None:
+    build = yaml.safe_load(blocks("yaml")[1])
+    world = make_world()
+    digest = tmp_path / "digest"
+    digest.write_text(DIGEST)
+    known = build["substitutions"] | {"PROJECT_ID": PROJECT}
+    arguments = [
+        re.sub(r"\$(\w+)", lambda match: known[match[1]], one).replace(
+            "/workspace/digest", str(digest)
+        )
+        for one in build["steps"][1]["args"]
+    ]
+    result = world.run(*arguments)
+    assert result.code == 0, result.err
+    assert f"created {known['_IMAGE']}@{DIGEST}" in result.out
