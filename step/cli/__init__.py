@@ -18,11 +18,12 @@ from step.cli.discover import discover
 from step.cli.edge import Edge
 from step.cli.emulator import emulator
 from step.cli.gate import WithCommand, gate
+from step.cli.groups import grouped
 from step.cli.listing import list_
 from step.cli.options import Format
 from step.cli.outcome import INTERRUPTED, bug, show, write_files
 from step.cli.payload import payload
-from step.cli.policy import policy
+from step.cli.policy import policy_verbs
 from step.cli.verify import verify
 from step.clock import Clock, SystemClock
 from step.errors import BadInput, StepError
@@ -42,14 +43,14 @@ app = typer.Typer(
     # A traceback with local variables could show a passphrase.
     pretty_exceptions_enable=False,
 )
-app.command()(attest)
-app.command()(verify)
-app.command(cls=WithCommand)(gate)
-app.command("list")(list_)
-app.command()(discover)
+app.command()(grouped(attest))
+app.command()(grouped(verify))
+app.command(cls=WithCommand)(grouped(gate))
+app.command("list")(grouped(list_))
+app.command()(grouped(discover))
 app.command()(payload)
 app.command()(emulator)
-app.add_typer(policy, name="policy")
+app.add_typer(policy_verbs, name="policy")
 
 
 def _show_version(wanted: bool) -> None:

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
+from step.cli import options as opt
 from step.errors import BadInput
 from step.model.names import AttestorName
 
 
-def attestor_names(given: Sequence[str], project: str | None) -> tuple[AttestorName, ...]:
-    """The attestors that options name, each once, in order; raises BadInput for none."""
-    if not given:
-        raise BadInput(
-            "no attestor was given", "Give --attestor projects/PROJECT/attestors/ATTESTOR."
-        )
-    return tuple(dict.fromkeys(AttestorName.parse(name, project) for name in given))
+@dataclass(frozen=True, slots=True)
+class AttestorChoice:
+    """What the options say of the attestors."""
+
+    attestor: opt.Attestors = None
+    project: opt.Project = None
+    attestor_project: opt.AttestorProject = None
+
+    @property
+    def default_project(self) -> str | None:
+        """The project of what is named without one."""
+        return self.project or self.attestor_project
+
+    def names(self) -> tuple[AttestorName, ...]:
+        """The attestors, each once, in order; raises BadInput for none."""
+        if not self.attestor:
+            raise BadInput(
+                "no attestor was given", "Give --attestor projects/PROJECT/attestors/ATTESTOR."
+            )
+        parsed = (AttestorName.parse(name, self.default_project) for name in self.attestor)
+        return tuple(dict.fromkeys(parsed))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from step.cli import options as opt
 from step.cli.edge import read_text
 from step.clock import parse_duration
 from step.errors import BadInput
@@ -18,18 +19,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CheckChoice:
-    """What the options say of scans and builds; None or empty where nothing was given."""
+    """What the options say of scans and builds."""
 
-    vulnerability_policy: str | None
-    vulnerability_timeout: str
-    require_build: bool
-    trusted_builders: Sequence[str]
-    trusted_projects: Sequence[str]
-    trusted_triggers: Sequence[str]
-    trusted_sources: Sequence[str]
-    trusted_recorders: Sequence[str]
-    image_project: str | None
-    check_only: bool
+    vulnerability_policy: opt.VulnerabilityPolicy = None
+    vulnerability_timeout: opt.VulnerabilityTimeout = "5m"
+    require_build: opt.RequireBuild = False
+    trusted_builder: opt.TrustedBuilders = None
+    trusted_project: opt.TrustedProjects = None
+    trusted_trigger: opt.TrustedTriggers = None
+    trusted_source: opt.TrustedSources = None
+    trusted_recorder: opt.TrustedRecorders = None
+    image_project: opt.ImageProject = None
+    check_only: opt.CheckOnly = False
 
     def checks(self, build: BuildName | None) -> tuple[Check, ...]:
         """The checks to hold against every image; `build` is the build of Cloud Build, if named.
@@ -54,18 +55,19 @@ class CheckChoice:
     def _checks(self, build: BuildName | None) -> Iterator[Check]:
         project = ProjectName(self.image_project) if self.image_project else None
         trusted = (
-            tuple(self.trusted_builders),
-            tuple(self.trusted_projects),
-            tuple(self.trusted_triggers),
-            tuple(self.trusted_sources),
+            tuple(self.trusted_builder or ()),
+            tuple(self.trusted_project or ()),
+            tuple(self.trusted_trigger or ()),
+            tuple(self.trusted_source or ()),
         )
+        recorders = tuple(map(ProjectName, self.trusted_recorder or ()))
         if self.require_build:
             from step.model.provenance import TrustedBuild
             from step.provenance import CLOUD_BUILD, BuildCheck
 
-            recorders = tuple(map(ProjectName, self.trusted_recorders)) or (CLOUD_BUILD,)
+            recorders = recorders or (CLOUD_BUILD,)
             yield BuildCheck(TrustedBuild(*trusted), project, build, recorders)
-        elif any(trusted) or self.trusted_recorders:
+        elif any(trusted) or recorders:
             raise BadInput(
                 "it is said which builds are trusted, and not that one is required",
                 "Give --require-build, too.",

@@ -15,16 +15,7 @@ from step.errors import ExitCode, StepError
 
 def discover(
     context: typer.Context,
-    images: opt.Images = None,
-    image: opt.Image = None,
-    digest: opt.Digest = None,
-    metadata: opt.Metadata = None,
-    from_file: opt.FromFile = None,
-    build: opt.Build = None,
-    workspace: opt.Workspace = None,
-    resolve_tags: opt.ResolveTags = False,
-    check_registry: opt.CheckRegistry = False,
-    platforms: opt.Platforms = "index",
+    images: ImageChoice,
     project: opt.Project = None,
     format: opt.OutputFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
 ) -> None:
@@ -37,24 +28,11 @@ def discover(
     from step.reporting.receipts import listing
 
     edge: Edge = context.obj
-    choice = ImageChoice(
-        references=images or (),
-        image=image,
-        digest=digest,
-        metadata=metadata,
-        from_file=from_file or (),
-        build=build,
-        project=project,
-        workspace=workspace,
-        resolve_tags=resolve_tags,
-        check_registry=check_registry,
-        platforms=platforms,
-    )
     terminal = Terminal(sys.stdout, sys.stderr, edge.environ)
     failures = []
     try:
         warn_of_emulator(terminal, edge)
-        discovered = choice.discover(edge, edge.connection())
+        discovered = images.discover(edge, edge.connection(), project)
     except StepError as error:
         discovered = ()
         failures = [Failure(None, None, error)]

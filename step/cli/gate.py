@@ -12,10 +12,11 @@ import typer
 from typer.core import TyperCommand
 
 from step.cli import options as opt
+from step.cli.attestors import AttestorChoice
 from step.cli.edge import Edge
 from step.cli.images import ImageChoice
 from step.cli.outcome import show
-from step.cli.verify import Question
+from step.cli.verify import Question, RequirementChoice
 from step.errors import BadInput
 from step.model.image import ImageRef
 
@@ -42,20 +43,9 @@ class WithCommand(TyperCommand):
 
 def gate(
     context: typer.Context,
-    images: opt.Images = None,
-    image: opt.Image = None,
-    digest: opt.Digest = None,
-    metadata: opt.Metadata = None,
-    from_file: opt.FromFile = None,
-    build: opt.Build = None,
-    workspace: opt.Workspace = None,
-    resolve_tags: opt.ResolveTags = False,
-    check_registry: opt.CheckRegistry = False,
-    platforms: opt.Platforms = "index",
-    attestor: opt.Attestors = None,
-    project: opt.Project = None,
-    at_least: opt.AtLeast = 1,
-    every_key: opt.EveryKey = False,
+    images: ImageChoice,
+    attestors: AttestorChoice,
+    requirement: RequirementChoice,
     timeout: opt.GateTimeout = "10m",
     format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
     output_file: opt.ResultFile = None,
@@ -65,31 +55,11 @@ def gate(
     COMMAND finds the first image, by digest, in BINAUTHZ_GATED_IMAGE, and all of them, one a line,
     in BINAUTHZ_GATED_IMAGES. It is never run when time runs out or when it could not be asked.
     """
-    question = Question(
-        choice=ImageChoice(
-            references=images or (),
-            image=image,
-            digest=digest,
-            metadata=metadata,
-            from_file=from_file or (),
-            build=build,
-            project=project,
-            workspace=workspace,
-            resolve_tags=resolve_tags,
-            check_registry=check_registry,
-            platforms=platforms,
-        ),
-        attestors=attestor or (),
-        project=project,
-        at_least=at_least,
-        every_key=every_key,
-        output_file=output_file,
-    )
     edge: Edge = context.obj
     command: Sequence[str] | None = context.meta.get(_COMMAND)
     if command is not None and not any(command):
         raise BadInput("no command follows --", "Without a command to run, leave -- away.")
-    found = question.settle(edge, timeout)
+    found = Question(images, attestors, requirement).settle(edge, output_file, timeout)
     passed = found.verified
     # What passed leaves standard output to the command.
     stream = sys.stderr if command and passed else None

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from step.cli import options as opt
 from step.cli.edge import Edge, read_text
 
 if TYPE_CHECKING:
@@ -21,24 +22,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ImageChoice:
-    """What the options say of the images; None or empty where nothing was given."""
+    """What the options say of the images."""
 
-    references: Sequence[str]
-    image: str | None
-    digest: str | None
-    metadata: str | None
-    from_file: Sequence[str]
-    build: str | None
-    project: str | None
-    workspace: str | None
-    resolve_tags: bool
-    check_registry: bool
-    platforms: str
-    only_one: bool = False
-    """Whether exactly one image must be meant: a signature made elsewhere is for one."""
+    images: opt.Images = None
+    image: opt.Image = None
+    digest: opt.Digest = None
+    metadata: opt.Metadata = None
+    from_file: opt.FromFile = None
+    build: opt.Build = None
+    workspace: opt.Workspace = None
+    resolve_tags: opt.ResolveTags = False
+    check_registry: opt.CheckRegistry = False
+    platforms: opt.Platforms = "index"
+    artifact_url: opt.ArtifactUrl = None
 
-    def discover(self, edge: Edge, connection: Connection) -> tuple[Discovered, ...]:
+    def discover(
+        self,
+        edge: Edge,
+        connection: Connection,
+        project: str | None,
+        *,
+        only_one: bool = False,
+    ) -> tuple[Discovered, ...]:
         """The images, and where each digest came from.
+
+        `project` is that of a build that is named by its id alone; `only_one` says that exactly one
+        image must be meant, as where a signature was made elsewhere.
 
         Asks Cloud Build only for `--build`, or for the name of what a running build pushed; a
         registry only for tags, existence or platforms. Raises BadInput, Refused, NotAllowed,
@@ -48,7 +57,7 @@ class ImageChoice:
         from step.discovery.images import find_images
         from step.discovery.registry import Platforms
 
-        sources = _Sources(self, edge, connection)
+        sources = _Sources(self, edge, connection, project)
         platforms = Platforms.parse(self.platforms)
         records = tuple(sources.records())
         running = sources.running_build(records)
@@ -60,7 +69,7 @@ class ImageChoice:
             resolve=sources.registry.resolve if self.resolve_tags else None,
             default_names=running_names(running) if running else (),
             not_before=sources.began,
-            expected=1 if self.only_one else None,
+            expected=1 if only_one else None,
         )
         if platforms != Platforms():
             found = tuple(dict.fromkeys(each for one in found for each in sources.children(one)))
@@ -69,13 +78,18 @@ class ImageChoice:
                 sources.registry.manifest(one.image)
         return found
 
-    def build_name(self, edge: Edge) -> BuildName | None:
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The images that are named by reference."""
+        return (*(self.images or ()), *([self.artifact_url] if self.artifact_url else ()))
+
+    def build_name(self, edge: Edge, project: str | None) -> BuildName | None:
         """The build of Cloud Build that is asked for; raises BadInput for what names none."""
         from step.model.build import BuildName
 
         if self.build is None:
             return None
-        return BuildName.parse(self.build, self.project, edge.environ.get("LOCATION"))
+        return BuildName.parse(self.build, project, edge.environ.get("LOCATION"))
 
 
 @dataclass
@@ -85,6 +99,7 @@ class _Sources:
     choice: ImageChoice
     edge: Edge
     connection: Connection
+    project: str | None
     began: datetime | None = None
     """When the build that was asked for began: no record of it is older."""
 
@@ -96,9 +111,9 @@ class _Sources:
         choice = self.choice
         if choice.metadata is not None:
             yield parse_record(choice.metadata, "--metadata")
-        for path in choice.from_file:
+        for path in choice.from_file or ():
             yield _record_at(path)
-        if (build := choice.build_name(self.edge)) is not None:
+        if (build := choice.build_name(self.edge, self.project)) is not None:
             yield self._build(build)
         named = (choice.digest, choice.metadata, choice.build)
         given = choice.references or choice.from_file or any(one is not None for one in named)

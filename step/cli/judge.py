@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from step.cli import options as opt
 from step.cli.edge import read_text
 from step.errors import BadInput, StepError
 from step.model.names import ProjectName
@@ -18,16 +19,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyChoice:
-    """What the options say of a policy, and of where the images are to run."""
+class PlaceChoice:
+    """What the options say of where the images are to run."""
 
-    project: str | None
-    policy_file: str | None = None
-    system_policy_file: str | None = None
-    cluster: str | None = None
-    namespace: str | None = None
-    service_account: str | None = None
-    service_identity: str | None = None
+    cluster: opt.Cluster = None
+    namespace: opt.Namespace = None
+    service_account: opt.ServiceAccount = None
+    service_identity: opt.ServiceIdentity = None
 
     def request(self) -> Request:
         """Where the images are to run; raises BadInput for a contradiction or another form."""
@@ -37,14 +35,23 @@ class PolicyChoice:
             self.cluster, self.namespace, self.service_account, self.service_identity
         )
 
-    def judge(self, connection: Connection, terminal: Terminal) -> Judge:
+
+@dataclass(frozen=True, slots=True)
+class PolicyChoice:
+    """What the options say of a policy."""
+
+    project: opt.PolicyProject = None
+    policy_file: opt.PolicyFile = None
+    system_policy_file: opt.SystemPolicyFile = None
+
+    def judge(self, place: PlaceChoice, connection: Connection, terminal: Terminal) -> Judge:
         """Read the policy that was chosen, and Google's where that uses it.
 
         A system policy that cannot be read is a warning: it only ever admits more.
         """
         from step.evaluate import Judge
 
-        request = self.request()
+        request = place.request()
         policy = self.policy(connection)
         return Judge(policy, request, self._system(policy, connection, terminal))
 

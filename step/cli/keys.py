@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from step.cli import options as opt
 from step.cli.edge import Edge, read_file
 from step.errors import BadInput
 from step.model.names import KmsKeyVersion
@@ -20,14 +21,39 @@ _PASSPHRASE = "BINAUTHZ_PGP_PRIVATE_KEY_PASSPHRASE"  # noqa: S105 - a variable's
 
 @dataclass(frozen=True, slots=True)
 class KeyChoice:
-    """What the options say of the key; each field is None where nothing was given."""
+    """What the options say of the key."""
 
-    kms_key_version: str | None
-    pgp_key_file: str | None
-    pgp_passphrase_file: str | None
-    pkix_key_file: str | None
-    signature_file: str | None
-    public_key_id: str | None
+    kms_key_version: opt.KmsKeyVersion = None
+    pgp_key_file: opt.PgpKeyFile = None
+    pgp_passphrase_file: opt.PgpPassphraseFile = None
+    pkix_key_file: opt.PkixKeyFile = None
+    signature_file: opt.SignatureFile = None
+    public_key_id: opt.PublicKeyId = None
+    payload_file: opt.PayloadFile = None
+    keyversion: opt.KeyVersion = None
+    public_key_id_override: opt.PublicKeyIdOverride = None
+
+    @property
+    def _version(self) -> str | None:
+        return self.kms_key_version or self.keyversion
+
+    @property
+    def _key_id(self) -> str | None:
+        return self.public_key_id or self.public_key_id_override or None
+
+    def payload(self) -> bytes | None:
+        """The bytes that a signature made elsewhere is over, where they are given.
+
+        Raises BadInput where there is no such signature: nothing else is over other bytes.
+        """
+        if not self.payload_file:
+            return None
+        if not self.signature_file:
+            raise BadInput(
+                "--payload-file is given without --signature-file",
+                "Only a signature made elsewhere is over other bytes than the payload's own.",
+            )
+        return read_file(self.payload_file, "--payload-file")
 
     def signer(self, edge: Edge, connection: Connection) -> Signer:
         """The one signer that was chosen; Cloud KMS where nothing was.
@@ -35,7 +61,7 @@ class KeyChoice:
         Raises BadInput for two keys at once, and for a key that cannot be read or unlocked.
         """
         given = {
-            "--kms-key-version": self.kms_key_version,
+            "--kms-key-version": self._version,
             "--pgp-key-file": self.pgp_key_file,
             _PRIVATE_KEY: edge.environ.get(_PRIVATE_KEY),
             "--pkix-key-file": self.pkix_key_file,
@@ -54,7 +80,7 @@ class KeyChoice:
 
             pem = read_file(self.pkix_key_file, "--pkix-key-file")
             edge.mask(pem.decode("utf-8", "replace"))
-            return PkixSigner.load(pem, self.public_key_id)
+            return PkixSigner.load(pem, self._key_id)
         if self.signature_file:
             return self._made_elsewhere(self.signature_file)
         if {"--pgp-key-file", _PRIVATE_KEY} & set(chosen):
@@ -66,18 +92,18 @@ class KeyChoice:
             )
         from step.signing.kms import KmsSigner
 
-        version = KmsKeyVersion.parse(self.kms_key_version) if self.kms_key_version else None
-        return KmsSigner(connection, version, self.public_key_id)
+        version = KmsKeyVersion.parse(self._version) if self._version else None
+        return KmsSigner(connection, version, self._key_id)
 
     def _made_elsewhere(self, path: str) -> Signer:
         from step.signing.detached import DetachedSigner
 
-        if not self.public_key_id:
+        if not self._key_id:
             raise BadInput(
                 "--signature-file is given without --public-key-id",
                 "Give the id under which the attestor lists the key that signed.",
             )
-        return DetachedSigner(read_file(path, "--signature-file"), self.public_key_id)
+        return DetachedSigner(read_file(path, "--signature-file"), self._key_id)
 
     def _pgp(self, edge: Edge) -> Signer:
         from step.signing.pgp import PgpSigner
@@ -91,7 +117,7 @@ class KeyChoice:
         if self.pgp_passphrase_file:
             passphrase = _first_line(read_file(self.pgp_passphrase_file, "--pgp-passphrase-file"))
         edge.mask(passphrase or "")
-        return PgpSigner.load(secret, passphrase, self.public_key_id)
+        return PgpSigner.load(secret, passphrase, self._key_id)
 
 
 def _first_line(data: bytes) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from step.cli import options as opt
-from step.cli.attestors import attestor_names
+from step.cli.attestors import AttestorChoice
 from step.cli.edge import Edge
 from step.cli.outcome import unwritable_output, warn_of_emulator
 from step.errors import NotFound, StepError
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 
 def list_(
     context: typer.Context,
+    attestors: AttestorChoice,
     images: opt.Images = None,
-    attestor: opt.Attestors = None,
-    project: opt.Project = None,
     public_key_id: opt.KeyFilter = None,
     format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
 ) -> None:
@@ -46,10 +45,11 @@ def list_(
         warn_of_emulator(terminal, edge)
         named: Sequence[ImageRef] = [ImageRef.parse(one) for one in images or ()]
         connection = edge.connection()
-        if public_key_id and project and not attestor:
+        project = attestors.default_project
+        if public_key_id and project and not attestors.attestor:
             names = _with_key(connection, ProjectName(project), public_key_id)
         else:
-            names = attestor_names(attestor or (), project)
+            names = attestors.names()
         for one in listing(named, names, connection, public_key_id or None):
             if isinstance(one, Listed):
                 listed.append(one)

@@ -10,7 +10,8 @@ import typer
 from step.cli import options as opt
 from step.cli import outcome
 from step.cli.edge import Edge
-from step.cli.judge import PolicyChoice
+from step.cli.groups import grouped
+from step.cli.judge import PlaceChoice, PolicyChoice
 from step.errors import StepError
 from step.model.names import AttestorName
 
@@ -18,15 +19,15 @@ if TYPE_CHECKING:
     from step.evaluate import Undecided
     from step.model.admission import Decision
 
-policy = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+policy_verbs = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 
-@policy.callback()
+@policy_verbs.callback()
 def _policy() -> None:
     """Show a project's policy, or evaluate it: will this image run?"""
 
 
-@policy.command()
+@policy_verbs.command()
 def show(
     context: typer.Context,
     project: opt.PolicyProject = None,
@@ -46,17 +47,13 @@ def show(
     sys.stdout.write(policy_document(found) if as_json else policy_yaml(found))
 
 
-@policy.command()
+@policy_verbs.command()
+@grouped
 def check(
     context: typer.Context,
     images: opt.PodImages,
-    project: opt.PolicyProject = None,
-    policy_file: opt.PolicyFile = None,
-    system_policy_file: opt.SystemPolicyFile = None,
-    cluster: opt.Cluster = None,
-    namespace: opt.Namespace = None,
-    service_account: opt.ServiceAccount = None,
-    service_identity: opt.ServiceIdentity = None,
+    policy: PolicyChoice,
+    place: PlaceChoice,
     attestor: opt.ExpectedAttestors = None,
     format: opt.OutputFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
 ) -> None:
@@ -74,18 +71,9 @@ def check(
     found: list[Decision | Undecided] = []
     try:
         outcome.warn_of_emulator(terminal, edge)
-        choice = PolicyChoice(
-            project=project,
-            policy_file=policy_file,
-            system_policy_file=system_policy_file,
-            cluster=cluster,
-            namespace=namespace,
-            service_account=service_account,
-            service_identity=service_identity,
-        )
-        expected = tuple(AttestorName.parse(name, project) for name in attestor or ())
+        expected = tuple(AttestorName.parse(name, policy.project) for name in attestor or ())
         connection = edge.connection()
-        judge = choice.judge(connection, terminal)
+        judge = policy.judge(place, connection, terminal)
         found.extend(decide(images, judge, connection, expected))
     except StepError as error:
         found.append(Undecided(None, error))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import typer
 
 from step.cli import options as opt
-from step.cli.attestors import attestor_names
+from step.cli.attestors import AttestorChoice
 from step.cli.edge import Edge
 from step.cli.images import ImageChoice
 from step.cli.outcome import bug, prepare, show, write_files
@@ -23,22 +22,19 @@ if TYPE_CHECKING:
     from step.reporting.verdicts import Verification
 
 
+@dataclass(frozen=True, slots=True)
+class RequirementChoice:
+    """What the options say of how much of an attestor's word is asked for."""
+
+    at_least: opt.AtLeast = 1
+    every_key: opt.EveryKey = False
+
+
 def verify(
     context: typer.Context,
-    images: opt.Images = None,
-    image: opt.Image = None,
-    digest: opt.Digest = None,
-    metadata: opt.Metadata = None,
-    from_file: opt.FromFile = None,
-    build: opt.Build = None,
-    workspace: opt.Workspace = None,
-    resolve_tags: opt.ResolveTags = False,
-    check_registry: opt.CheckRegistry = False,
-    platforms: opt.Platforms = "index",
-    attestor: opt.Attestors = None,
-    project: opt.Project = None,
-    at_least: opt.AtLeast = 1,
-    every_key: opt.EveryKey = False,
+    images: ImageChoice,
+    attestors: AttestorChoice,
+    requirement: RequirementChoice,
     format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
     output_file: opt.ResultFile = None,
 ) -> None:
@@ -46,52 +42,34 @@ def verify(
 
     Exit code 0 is a yes and 3 a no; any other says that it could not be asked.
     """
-    question = Question(
-        choice=ImageChoice(
-            references=images or (),
-            image=image,
-            digest=digest,
-            metadata=metadata,
-            from_file=from_file or (),
-            build=build,
-            project=project,
-            workspace=workspace,
-            resolve_tags=resolve_tags,
-            check_registry=check_registry,
-            platforms=platforms,
-        ),
-        attestors=attestor or (),
-        project=project,
-        at_least=at_least,
-        every_key=every_key,
-        output_file=output_file,
-    )
     edge: Edge = context.obj
-    raise typer.Exit(show(question.settle(edge), edge, format))
+    found = Question(images, attestors, requirement).settle(edge, output_file)
+    raise typer.Exit(show(found, edge, format))
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The options of `verify` and `gate`, as they were given."""
+    """What is asked, as the options have it, by `verify` and by `gate`."""
 
-    choice: ImageChoice
-    attestors: Sequence[str]
-    project: str | None
-    at_least: int
-    every_key: bool
-    output_file: str | None
+    images: ImageChoice
+    attestors: AttestorChoice
+    requirement: RequirementChoice
 
-    def settle(self, edge: Edge, timeout: str | None = None) -> Verification:
+    def settle(
+        self, edge: Edge, output_file: str | None, timeout: str | None = None
+    ) -> Verification:
         """Ask, once or until `timeout` has passed, show the progress, and write the file.
 
         Whatever goes wrong is a failure in what is returned, so that it is not verified.
         """
         from step.events import Failure
+        from step.reporting.console import Terminal
         from step.reporting.verdicts import Verification
 
         verdicts: list[Verdict] = []
         failures: list[Failure] = []
         try:
+            prepare(Terminal(sys.stdout, sys.stderr, edge.environ), edge, output_file)
             self._ask(edge, timeout, verdicts, failures)
         except StepError as error:
             failures.append(Failure(None, None, error))
@@ -101,7 +79,7 @@ class Question:
         except Exception as error:  # noqa: BLE001 - no bug may look like a yes
             failures.append(Failure(None, None, bug(error)))
         found = Verification(tuple(verdicts), tuple(failures))
-        return write_files(found, edge, self.output_file)
+        return write_files(found, edge, output_file)
 
     def _ask(
         self, edge: Edge, timeout: str | None, verdicts: list[Verdict], failures: list[Failure]
@@ -112,12 +90,12 @@ class Question:
         from step.reporting.console import Terminal
 
         terminal = Terminal(sys.stdout, sys.stderr, edge.environ)
-        prepare(terminal, edge, self.output_file)
         limit = None if timeout is None else parse_duration(timeout)
-        requirement = Requirement(self.at_least, self.every_key)
-        attestors = attestor_names(self.attestors, self.project)
+        requirement = Requirement(self.requirement.at_least, self.requirement.every_key)
+        attestors = self.attestors.names()
         connection = edge.connection()
-        images = [one.image for one in self.choice.discover(edge, connection)]
+        project = self.attestors.default_project
+        images = [one.image for one in self.images.discover(edge, connection, project)]
         several = len(images) * len(attestors) > 1
         events = (
             verify(images, attestors, connection, requirement)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.examples.pipelines import EXAMPLES, PROGRAM, ROOT, Machine, load, pipelines
+from tests.examples.pipelines import EXAMPLES, ROOT, Machine, load, pipelines
 from tests.flows.scans import scan, vulnerability
 from tests.flows.test_discovery import build_seed
 from tests.flows.test_policy import ALLOW, BLOCK, DENY, policy
