@@ -124,7 +124,9 @@ def build(container: Container, private: Pushed, metadata: Services, tmp_path: P
     made = Build(container, tmp_path / "build", environ, substitutions)
     for path in made.mounts:
         path.mkdir(parents=True)
-    (made.folder / "workspace" / "digest").write_text(private.digest)
+    # What `docker image inspect` prints of it once it is pushed.
+    inspected = [{"Id": f"sha256:{'c' * 64}", "RepoDigests": [f"{private.name}@{private.digest}"]}]
+    (made.folder / "workspace" / "inspect.json").write_text(json.dumps(inspected))
     login = {private.name.partition("/")[0]: {"auth": base64.b64encode(LOGIN.encode()).decode()}}
     docker = made.folder / "builder" / "home" / ".docker"
     docker.mkdir()
@@ -181,7 +183,7 @@ def test_a_record_in_the_workspace_is_found(
     build: Build, emulator: Emulator, private: Pushed
 ) -> None:
     """Substitutions that are variables tell that this is Cloud Build; nothing is named here."""
-    (build.folder / "workspace" / "digest").unlink()
+    (build.folder / "workspace" / "inspect.json").unlink()
     record = {"containerimage.digest": private.digest, "image.name": f"{private.name}:v1"}
     (build.folder / "workspace" / "metadata.json").write_text(json.dumps(record))
     build.environ["BINAUTHZ_EMULATOR_HOST"] = emulator.grpc_address
