@@ -13,6 +13,7 @@ import typer
 from step.clock import parse_duration
 from step.errors import BadInput
 
+_HINT = "docs/emulator.md has the form of the seed, of faults, and what can be listened on."
 # https://cloud.google.com/sdk/gcloud/reference/config/set: api_endpoint_overrides
 _GCLOUD_APIS = ("BINARYAUTHORIZATION", "CLOUDBUILD", "CLOUDKMS", "CONTAINERANALYSIS")
 
@@ -105,12 +106,13 @@ def emulator(
         typer.Option("--ready-file", metavar="FILE", help="Write the ports as JSON when ready."),
     ] = None,
 ) -> None:
-    """Serve Cloud KMS, Binary Authorization, Container Analysis and Cloud Build on loopback.
+    """Serve the APIs of Google Cloud that are used here, on loopback.
 
-    Every verb uses it when BINAUTHZ_EMULATOR_HOST is set to its address, and gcloud when its
-    endpoint overrides are. It keeps nothing, asks for
-    no credentials and listens on loopback only, but for the admission endpoint where that is asked
-    for: it lets a cluster ask whether an image may run.
+    These are Cloud KMS, Binary Authorization, Container Analysis and Cloud Build. Every verb uses
+    them when BINAUTHZ_EMULATOR_HOST is set to what is printed, and gcloud when its endpoint
+    overrides are. Nothing is kept, no credentials are asked for, and it listens on loopback only,
+    but for the admission endpoint where that is asked for: there a cluster asks whether an image
+    may run.
     """
     from step.emulator import AdmissionPort, Emulator, EmulatorError, Fault, Seed
     from step.reporting.console import Terminal
@@ -129,8 +131,8 @@ def emulator(
     try:
         with Emulator(
             Seed.load(seed) if seed else None,
-            visibility_delay=parse_duration(visibility_delay),
-            latency=parse_duration(latency),
+            visibility_delay=parse_duration(visibility_delay, "--visibility-delay"),
+            latency=parse_duration(latency, "--latency"),
             faults=[Fault.parse(text) for text in fault or ()],
             call_log=call_log,
             host=host,
@@ -148,4 +150,4 @@ def emulator(
                 running.write_ready_file(ready_file)
             stop.wait()
     except EmulatorError as error:
-        raise BadInput(str(error)) from None
+        raise BadInput(str(error), _HINT) from None

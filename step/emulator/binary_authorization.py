@@ -54,6 +54,8 @@ class BinaryAuthorization:
         self._lock = Lock()
         self._policies: dict[str, ba.Policy] = {}
         self._attestors: dict[str, ba.Attestor] = {}
+        self.on_delete: list[Callable[[str], None]] = []
+        """Told the name of each attestor that is deleted."""
 
     # Policy
 
@@ -135,6 +137,8 @@ class BinaryAuthorization:
     def delete_attestor(self, request: ba.DeleteAttestorRequest) -> empty_pb2.Empty:
         with self._lock:
             del self._attestors[self._attestor(request.name).name]
+            for tell in self.on_delete:
+                tell(request.name)
         return empty_pb2.Empty()
 
     def attestor(self, name: str) -> ba.Attestor:

@@ -18,6 +18,7 @@ from step.emulator.calls import CallLog
 from step.emulator.dispatch import Dispatcher
 from step.emulator.faults import Fault
 from step.emulator.grafeas import Grafeas
+from step.emulator.iam import iam_services
 from step.emulator.kms import KeyManagement
 from step.emulator.platform_checks import Checks
 from step.emulator.platform_policies import PlatformPolicies, PlatformPolicyEvaluation
@@ -69,12 +70,14 @@ class Emulator:
         authorization = BinaryAuthorization(now, _numbers(seed.projects))
         platform_policies = PlatformPolicies(now)
         builds = CloudBuild(now)
+        iam = iam_services(kms, grafeas, authorization)
         self._judge = Admission(authorization, grafeas, seed.system_policy).judge
         self._dispatcher = Dispatcher(
             (
                 *(kms, grafeas, authorization, ValidationHelper(authorization.attestor)),
                 *(SystemPolicy(seed.system_policy), platform_policies),
                 *(PlatformPolicyEvaluation(platform_policies, Checks(grafeas)), builds),
+                *iam,
             ),
             calls=self.calls,
             latency=latency,
@@ -83,7 +86,7 @@ class Emulator:
         )
         for fault in faults:
             self._dispatcher.faults.add(fault)
-        plant(seed, kms, grafeas, authorization, platform_policies, builds)
+        plant(seed, kms, grafeas, authorization, platform_policies, builds, iam)
 
     def start(self) -> Self:
         """Begin to serve; EmulatorError when the address is taken or not loopback."""

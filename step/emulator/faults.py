@@ -10,7 +10,7 @@ import grpc
 from google.cloud import kms_v1
 
 from step.emulator.refusal import EmulatorError, ErrorInfo, Refusal
-from step.emulator.rpc import Method
+from step.emulator.rpc import Access, Method
 
 SERVICE_DISABLED = "SERVICE_DISABLED"
 """The API is not enabled in the project."""
@@ -138,7 +138,7 @@ class Fault:
     def refuse(self, method: Method, resource: str) -> None:
         """Raise the Refusal of a fault that strikes before the call does anything."""
         if self.what == SERVICE_DISABLED:
-            raise _service_disabled(method, _project(resource))
+            raise _service_disabled(method.access(resource), _project(resource))
         if self.what == CORRUPT_REQUEST:
             raise Refusal(
                 grpc.StatusCode.INVALID_ARGUMENT,
@@ -196,9 +196,9 @@ def _project(resource: str) -> str:
     return resource.split("/")[1] if resource.startswith("projects/") else "unknown"
 
 
-def _service_disabled(method: Method, project: str) -> Refusal:
+def _service_disabled(access: Access, project: str) -> Refusal:
     """https://cloud.google.com/apis/docs/troubleshooting and error_reason.proto."""
-    host, title = method.service.HOST, method.service.TITLE
+    host, title = access.host, access.title
     link = f"https://console.developers.google.com/apis/api/{host}/overview?project={project}"
     return Refusal(
         grpc.StatusCode.PERMISSION_DENIED,
@@ -210,9 +210,10 @@ def _service_disabled(method: Method, project: str) -> Refusal:
 
 
 def _refusal(code: grpc.StatusCode, method: Method, resource: str) -> Refusal:
-    host, permission = method.service.HOST, method.traits.permission
+    access = method.access(resource)
+    host, permission = access.host, access.permission
     match code:
-        case grpc.StatusCode.PERMISSION_DENIED:
+        case grpc.StatusCode.PERMISSION_DENIED if permission:
             return Refusal(
                 code,
                 f"Permission '{permission}' denied on resource '{resource}' (or it may not exist).",

@@ -63,6 +63,8 @@ class Grafeas:
         self._notes: dict[str, g.Note] = {}
         self._occurrences: dict[str, _Stored] = {}
         self._attested: dict[tuple[str, ...], str] = {}
+        self.on_delete: list[Callable[[str], None]] = []
+        """Told the name of each note that is deleted."""
 
     def seed_note(self, note: g.Note) -> None:
         """Make a note that is named in full; one that is there already stays as it is."""
@@ -154,6 +156,8 @@ class Grafeas:
         with self._lock:
             self._note(request.name)
             del self._notes[request.name]
+            for tell in self.on_delete:
+                tell(request.name)
         return empty_pb2.Empty()
 
     # Occurrences

@@ -61,7 +61,7 @@ def parse_request(found: Found, query: str, body: bytes) -> Any:
     if http := route.method.traits.http:
         return _read_document(http, query, body) | dict(found.variables)
     request = route.method.request()
-    message = route.method.request.pb(request)
+    message = getattr(request, "_pb", request)
     if route.body == "*":
         _merge(_load(body, route.renamed), message)
     elif route.body:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from urllib.parse import unquote
 
-from step.emulator.rpc import Method, Service, methods_of
+from step.emulator.rpc import Method, Mixin, Service, methods_of
 
 _VARIABLE = re.compile(r"\{([\w.]+)(?:=([^}]+))?\}")
 _BEFORE_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -86,8 +86,10 @@ def routes_of(service: Service) -> Iterator[Route]:
                 yield Route(method, verb, template, body, DRYDOCK)
 
 
-def _options(method: Method) -> list[dict[str, str]]:
+def _options(method: Method) -> Iterable[Mapping[str, str]]:
     """The method's ``google.api.http`` options, from the client that Google generated."""
+    if isinstance(method.service, Mixin):
+        return method.service.options(method.name)
     package = method.request.__module__.partition(".types.")[0]
     name = method.service.SERVICE.rpartition(".")[2]
     snake = _BEFORE_CAPITAL.sub("_", name).lower()

@@ -1,10 +1,10 @@
 """A service's remote methods, found by their ``@rpc`` mark, free of any transport."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from step.emulator.shapes import Shape
 
@@ -20,6 +20,26 @@ class Service(Protocol):
     """The API's service name, such as ``containeranalysis.googleapis.com``."""
     TITLE: str
     """The API's display name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Of which API a call is, and the IAM permission that it takes; empty where none is known."""
+
+    host: str
+    title: str
+    permission: str
+
+
+@runtime_checkable
+class Mixin(Service, Protocol):
+    """A service that several APIs have in common: which one is asked, the resource tells."""
+
+    def access(self, permission: str, resource: str) -> Access:
+        """Whose call it is; Refusal (INVALID_ARGUMENT) for a resource of no API's."""
+
+    def options(self, method: str) -> Iterable[Mapping[str, str]]:
+        """The ``google.api.http`` options of a method: method, uri and body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +80,17 @@ class Method:
     def path(self) -> str:
         """As on the wire: ``/package.Service/Method``."""
         return f"/{self.service.SERVICE}/{self.name}"
+
+    def parse(self, data: bytes) -> Any:
+        """A request from its bytes on the wire, of proto-plus or plain protobuf type."""
+        read = getattr(self.request, "deserialize", None) or self.request.FromString
+        return read(data)
+
+    def access(self, resource: str) -> Access:
+        """The API and the permission that a call about a resource takes."""
+        if isinstance(self.service, Mixin):
+            return self.service.access(self.traits.permission, resource)
+        return Access(self.service.HOST, self.service.TITLE, self.traits.permission)
 
 
 def rpc(

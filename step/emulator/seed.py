@@ -1,6 +1,6 @@
 """What an emulator starts with, read from YAML; every unknown key is refused."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -11,12 +11,14 @@ import yaml
 from google.cloud import binaryauthorization_v1 as ba
 from google.cloud import kms_v1
 from google.cloud.devtools import cloudbuild_v1 as cloudbuild
+from google.iam.v1 import policy_pb2
 from google.protobuf import json_format
 from grafeas import grafeas_v1
 
 from step.emulator.binary_authorization import BinaryAuthorization
 from step.emulator.builds import CloudBuild
 from step.emulator.grafeas import Grafeas
+from step.emulator.iam import IamPolicies
 from step.emulator.kms import KeyManagement, State
 from step.emulator.platform_policies import PlatformPolicies
 from step.emulator.refusal import EmulatorError, Refusal
@@ -67,6 +69,7 @@ class Seed:
     platform_policies: tuple[Document, ...] = ()
     builds: tuple[cloudbuild.Build, ...] = ()
     occurrences: tuple[grafeas_v1.Occurrence, ...] = ()
+    iam_policies: Mapping[str, policy_pb2.Policy] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path) -> "Seed":
@@ -77,7 +80,8 @@ class Seed:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise EmulatorError(f"cannot read the seed {path}: {error}") from error
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise EmulatorError(f"cannot read the seed {path}: {reason}") from error
         return cls.parse(text, path.parent)
 
     @classmethod
@@ -89,7 +93,7 @@ class Seed:
             raise EmulatorError(f"seed: not YAML: {' '.join(str(error).split())}") from error
         top = _Node("seed", {} if document is None else document).mapping(
             *("projects", "keys", "notes", "attestors", "policies", "system_policy"),
-            *("platform_policies", "builds", "occurrences"),
+            *("platform_policies", "builds", "occurrences", "iam_policies"),
         )
         system = top.child("system_policy")
         return cls(
@@ -102,6 +106,7 @@ class Seed:
             platform_policies=top.list("platform_policies", _document),
             builds=top.list("builds", lambda node: node.message(cloudbuild.Build)),
             occurrences=top.list("occurrences", lambda node: node.message(grafeas_v1.Occurrence)),
+            iam_policies=top.messages("iam_policies", policy_pb2.Policy),
         )
 
 
@@ -112,6 +117,7 @@ def plant(
     authorization: BinaryAuthorization,
     platform_policies: PlatformPolicies,
     builds: CloudBuild,
+    iam: Sequence[IamPolicies],
 ) -> None:
     """Put a seed into the services; EmulatorError where they refuse it."""
     for key in seed.keys:
@@ -137,6 +143,10 @@ def plant(
     for occurrence in seed.occurrences:
         with _refused_as(f"occurrence {occurrence.name or occurrence.resource_uri}"):
             grafeas.seed_occurrence(occurrence)
+    for resource, iam_policy in seed.iam_policies.items():
+        with _refused_as(f"IAM policy of {resource}"):
+            keeper = next((one for one in iam if one.has(resource)), iam[0])
+            keeper.seed(resource, iam_policy)
 
 
 @contextmanager
@@ -358,14 +368,24 @@ class _Node:
             found[str(project)] = number.value
         return found
 
+    def messages(self, key: str, kind: Any) -> dict[str, Any]:
+        """API messages by name, in their JSON form."""
+        child = self.child(key)
+        if child.value is None:
+            return {}
+        if not isinstance(child.value, dict):
+            raise child.error("must be a mapping of resource names")
+        return {str(name): child.child(name).message(kind) for name in child.value}
+
     def message(self, kind: Any) -> Any:
         """An API message in its JSON form, camelCase."""
-        plain = kind.pb(kind())
+        message = kind()
+        plain = getattr(message, "_pb", message)
         try:
             json_format.ParseDict(_json(self.value), plain)
         except (json_format.ParseError, TypeError, AttributeError) as error:
             raise self.error(" ".join(str(error).split())) from error
-        return kind.wrap(plain)
+        return message
 
 
 def _json(value: Any) -> Any:

@@ -79,7 +79,7 @@ def _handlers(dispatcher: Dispatcher) -> "Iterator[grpc.GenericRpcHandler[Any, A
             {
                 method.name: grpc.unary_unary_rpc_method_handler(
                     _behaviour(dispatcher, method),
-                    request_deserializer=method.request.deserialize,
+                    request_deserializer=method.parse,
                     response_serializer=_serialize,
                 )
                 for method in methods_of(service)

@@ -86,3 +86,4 @@ def test_settings_that_cannot_be_used(
     error = capfd.readouterr().err
     assert error.startswith("error: ")
     assert says in error
+    assert "\n  hint: " in error

@@ -32,6 +32,7 @@ def test_the_seed_is_one() -> None:
         "platform_policies",
         "builds",
         "occurrences",
+        "iam_policies",
     ]
 
 
