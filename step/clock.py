@@ -36,14 +36,18 @@ _DURATION = re.compile(
 )
 
 
-def parse_duration(text: str) -> timedelta:
+def parse_duration(text: str, option: str = "") -> timedelta:
     """Read `90s`, `2m`, `1m30s`, `1h`, `0.5s` or `50ms`.
 
-    Raises BadInput for anything else, a bare number included: `120` could be minutes to its writer.
+    Raises BadInput for anything else, a bare number included: `120` could be minutes to its writer;
+    the error names `option`.
     """
     match = _DURATION.fullmatch(text)
     if not text or match is None:
-        raise BadInput(f"{text!r} is not a duration", "Write it with its unit: 90s, 2m or 1m30s.")
+        raise BadInput(
+            f"{option}: {text!r} is not a duration" if option else f"{text!r} is not a duration",
+            "Write it with its unit: 90s, 2m or 1m30s.",
+        )
     hours, minutes, seconds, milliseconds = match.groups(default="0")
     return timedelta(
         hours=int(hours),

@@ -88,7 +88,9 @@ class ScanCheck:
                         f"the scan of {image} was not complete after {show_duration(elapsed)}: "
                         f"{state}",
                         "Give a longer --vulnerability-timeout; images are scanned where "
-                        "containerscanning.googleapis.com was enabled before they were pushed.",
+                        "containerscanning.googleapis.com was enabled before they were pushed. A "
+                        "scan counts for the digest that it is of; of an index, not every platform "
+                        "has one.",
                     )
                 case Unfinished(state=state):
                     doing = f"waiting for the scan: {state}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from typing import TypeVar
 
 # Jobs that are worked on at the same time. The services' quotas are per minute
@@ -19,16 +19,20 @@ def side_by_side(jobs: Iterable[Iterator[T]]) -> Iterator[T]:
     """What all jobs yield, as it comes; at most `_AT_ONCE` of them run at the same time.
 
     What one of them raises is a bug; it is raised here when the others have ended. The threads are
-    daemons, so that an interrupted program does not wait for a wait.
+    daemons, so that an interrupted program does not wait for a wait; none of them goes on beyond
+    its next event, to sign or create what nobody is told of.
     """
     every = list(jobs)
     count = min(_AT_ONCE, len(every))
     found: SimpleQueue[T | _Bug | None] = SimpleQueue()
+    ended = Event()
 
     def work(mine: Sequence[Iterator[T]]) -> None:
         for job in mine:
             try:
                 for event in job:
+                    if ended.is_set():
+                        return
                     found.put(event)
             except BaseException as error:  # noqa: BLE001 - raised again where it is read
                 found.put(_Bug(error))
@@ -37,7 +41,14 @@ def side_by_side(jobs: Iterable[Iterator[T]]) -> Iterator[T]:
     workers = [Thread(target=work, args=(every[i::count],), daemon=True) for i in range(count)]
     for worker in workers:
         worker.start()
-    running = len(workers)
+    try:
+        yield from _read(found, len(workers))
+    finally:
+        ended.set()
+
+
+def _read(found: SimpleQueue[T | _Bug | None], running: int) -> Iterator[T]:
+    """Whatever is put there until so many have ended; then what is a bug is raised."""
     bugs: list[BaseException] = []
     while running:
         match found.get():

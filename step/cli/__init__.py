@@ -8,9 +8,10 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.main
 
 from step import __version__
 from step.cli.attest import attest
@@ -19,6 +20,8 @@ from step.cli.edge import Edge
 from step.cli.emulator import emulator
 from step.cli.gate import WithCommand, gate
 from step.cli.groups import grouped
+from step.cli.help import Verb
+from step.cli.inputs import refuse_ineffective
 from step.cli.listing import list_
 from step.cli.options import Format
 from step.cli.outcome import INTERRUPTED, bug, show, write_files
@@ -42,14 +45,15 @@ app = typer.Typer(
     add_completion=False,
     # A traceback with local variables could show a passphrase.
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
-app.command()(grouped(attest))
-app.command()(grouped(verify))
+app.command(cls=Verb)(grouped(attest))
+app.command(cls=Verb)(grouped(verify))
 app.command(cls=WithCommand)(grouped(gate))
-app.command("list")(grouped(list_))
-app.command()(grouped(discover))
-app.command()(payload)
-app.command()(emulator)
+app.command("list", cls=Verb)(grouped(list_))
+app.command(cls=Verb)(grouped(discover))
+app.command(cls=Verb)(payload)
+app.command(cls=Verb)(emulator)
 app.add_typer(policy_verbs, name="policy")
 
 
@@ -86,7 +90,8 @@ def main(arguments: Sequence[str] | None = None, clock: Clock | None = None) -> 
         return _fail(error, edge, given)
     except typer.TyperException as error:
         hint = "binauthz-attest --help lists the verbs, binauthz-attest VERB --help the options."
-        return _fail(BadInput(error.format_message().rstrip("."), hint), edge, given)
+        message = error.format_message().rstrip(".").replace(": Value error, ", ": ")
+        return _fail(BadInput(message, hint), edge, given)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - no traceback with a text that may hold anything
@@ -110,11 +115,29 @@ def _ended_like_ctrl_c() -> Iterator[None]:
 
 
 def _command(edge: Edge) -> list[str]:
-    """The verb to run from the environment alone; raises BadInput for one that cannot be."""
+    """The verb to run from the environment alone; raises BadInput for one that cannot be.
+
+    And as `refuse_ineffective` does.
+    """
     command = edge.environ.get("BINAUTHZ_COMMAND") or edge.environ.get("INPUT_COMMAND") or "attest"
     if command not in COMMANDS:
         raise BadInput(f"the command is {command[:40]!r}", f"It is one of {', '.join(COMMANDS)}.")
+    inputs = {one: _inputs(one) for one in COMMANDS}
+    refuse_ineffective(command, inputs, edge.environ, misspelt=edge.on_github)
     return command.split()
+
+
+def _inputs(command: str) -> dict[str, str]:
+    """The variables of an action's inputs that a command reads, and their options' defaults."""
+    found: Any = typer.main.get_command(app)
+    for word in command.split():
+        found = found.commands[word]
+    return {
+        variable: "" if parameter.default is None else str(parameter.default).lower()
+        for parameter in found.params
+        for variable in parameter.envvar or ()
+        if variable.startswith("INPUT_")
+    }
 
 
 def _fail(error: StepError, edge: Edge, arguments: Sequence[str]) -> int:

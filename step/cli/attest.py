@@ -56,9 +56,10 @@ def attest(
     format: opt.OutputFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
     output_file: opt.OutputFile = None,
 ) -> None:
-    """Sign, verify and create attestations, and wait until they can be read back.
+    """Sign and create attestations, and wait until they can be read.
 
-    Every option also reads BINAUTHZ_<NAME> and, as the input of an action, INPUT_<NAME>.
+    An attestation that does not verify is never created. What is attested already is reused. Every
+    option also reads BINAUTHZ_<NAME> and, as the input of an action, INPUT_<NAME>.
     """
     edge: Edge = context.obj
     request = _Request(images, attestors, key, conditions, manner, admission, place)
@@ -86,6 +87,7 @@ class _Request:
 
         project, only = self.attestors.default_project, self.conditions.check_only
         terms = self._terms()
+        edge.refuse_empty(self.conditions, self.manner, self.admission, self.place)
         checks = self.conditions.checks(self.images.build_name(edge, project))
         names = () if only else self.attestors.names()
         policy = self._policy(names)
@@ -109,7 +111,7 @@ class _Request:
         from step.attest import Terms
 
         payload, manner = self.key.payload(), self.manner
-        timeout = parse_duration(manner.timeout)
+        timeout = parse_duration(manner.timeout, "--timeout")
         return Terms(
             project=ProjectName(manner.attestation_project) if manner.attestation_project else None,
             payload=payload,

@@ -72,8 +72,8 @@ class CheckChoice:
                 "it is said which builds are trusted, and not that one is required",
                 "Give --require-build, too.",
             )
-        limit = parse_duration(self.vulnerability_timeout)
-        if self.vulnerability_policy:
+        limit = parse_duration(self.vulnerability_timeout, "--vulnerability-timeout")
+        if self.vulnerability_policy is not None:
             from step.model.vulnerability import VulnerabilityPolicy
             from step.scan import ScanCheck
 

@@ -17,9 +17,9 @@ def discover(
     context: typer.Context,
     images: ImageChoice,
     project: opt.Project = None,
-    format: opt.OutputFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
+    format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
 ) -> None:
-    """Show which images attest would attest, and where each digest came from.
+    """Show which images would be attested, and each digest's source.
 
     Changes nothing, and needs no credentials unless a registry or Cloud Build is asked.
     """

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from step.clock import Clock
 from step.errors import BadInput
@@ -42,12 +42,32 @@ class Edge:
             )
         return address or None
 
+    @property
+    def on_github(self) -> bool:
+        """Whether GitHub's runner runs this step, and reads its log."""
+        from step.discovery.environment import Ci, Environment
+
+        return Environment.detect(self.environ).ci is Ci.GITHUB
+
+    def refuse_empty(self, *choices: Any) -> None:
+        """Raise BadInput if a variable of these groups of options is set, but to nothing.
+
+        Whoever set it believes that something is asked for. An action's input is different: it is
+        empty where it is not given.
+        """
+        for option in (one for choice in choices for one in fields(choice)):
+            variable = f"BINAUTHZ_{option.name.upper()}"
+            if not self.environ.get(variable, "unset").strip():
+                raise BadInput(
+                    f"{variable} is set, but empty",
+                    "Is what it is set from given? Where it is not wanted, unset the variable.",
+                )
+
     def mask(self, secret: str) -> None:
         """Tell GitHub's runner to hide a secret, before anything could show it."""
-        from step.discovery.environment import Ci, Environment
         from step.reporting.github import masks
 
-        if Environment.detect(self.environ).ci is Ci.GITHUB:
+        if self.on_github:
             sys.stderr.write(masks([secret]))
             sys.stderr.flush()
 

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import typer
-from typer.core import TyperCommand
 
 from step.cli import options as opt
 from step.cli.attestors import AttestorChoice
 from step.cli.edge import Edge
+from step.cli.help import Verb
 from step.cli.images import ImageChoice
 from step.cli.outcome import show
 from step.cli.verify import Question, RequirementChoice
@@ -25,7 +25,7 @@ _COMMAND = "step.cli.gate.command"
 _SECRET = "BINAUTHZ_PGP_"  # noqa: S105 - how the names of variables begin
 
 
-class WithCommand(TyperCommand):
+class WithCommand(Verb):
     """A verb that leaves all that follows `--` to another program."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -50,7 +50,7 @@ def gate(
     format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
     output_file: opt.ResultFile = None,
 ) -> None:
-    """Wait until images are attested, as verify has it, and then become COMMAND, if there is one.
+    """Wait until images are attested, then become COMMAND, if given.
 
     COMMAND finds the first image, by digest, in BINAUTHZ_GATED_IMAGE, and all of them, one a line,
     in BINAUTHZ_GATED_IMAGES. It is never run when time runs out or when it could not be asked.

@@ -26,9 +26,10 @@ def list_(
     public_key_id: opt.KeyFilter = None,
     format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
 ) -> None:
-    """List the attestations of images, or all that are on the attestors' notes, verified or not.
+    """List attestations of images, or all on the attestors' notes.
 
-    With --public-key-id and --project alone, those of every attestor that lists the key.
+    Each is shown with whether it verifies, or why not. With --public-key-id and --project alone,
+    those of every attestor that lists the key.
     """
     from step.events import Failure
     from step.gate import Listed, listing
@@ -62,6 +63,8 @@ def list_(
             sys.stdout.write(listing_document(listed, failures))
         else:
             terminal.result(listing_lines(listed))
+            if not listed and not failures:
+                terminal.remark("no attestation was found")
         sys.stdout.flush()
     except OSError as error:
         failures.append(Failure(None, None, unwritable_output(error)))

@@ -40,8 +40,8 @@ def _alias(flag: str) -> Any:
     return typer.Option(flag, hidden=True)
 
 
-_WHAT = "What to attest"
-_WHO = "For whom"
+_WHAT = "Which images"
+_WHO = "Which attestors"
 _KEY = "With which key"
 _BEFORE = "What must be true before it is signed"
 _HOW = "How"
@@ -170,7 +170,8 @@ PgpPassphraseFile: TypeAlias = Annotated[
     str | None,
     _option(
         "--pgp-passphrase-file",
-        "Its passphrase; one line end is dropped. Or BINAUTHZ_PGP_PRIVATE_KEY_PASSPHRASE.",
+        "Passphrase of that key; one line end is dropped. Or the variable "
+        "BINAUTHZ_PGP_PRIVATE_KEY_PASSPHRASE.",
         "PATH",
         _KEY,
     ),
@@ -300,7 +301,13 @@ Wait: TypeAlias = Annotated[
     ),
 ]
 Timeout: TypeAlias = Annotated[
-    str, _option("--timeout", "How long to wait for that: 90s, 2m or 1m30s.", "DURATION", _HOW)
+    str,
+    _option(
+        "--timeout",
+        "How long to wait until it can be read back: 90s, 2m or 1m30s.",
+        "DURATION",
+        _HOW,
+    ),
 ]
 Validate: TypeAlias = Annotated[
     bool,
@@ -332,7 +339,7 @@ JudgingProject: TypeAlias = Annotated[
     ),
 ]
 OutputFormat: TypeAlias = Annotated[
-    Format, _option("--format", "Receipts on standard output.", "text|json", _OUT)
+    Format, _option("--format", "Form of the receipts on standard output.", "text|json", _OUT)
 ]
 OutputFile: TypeAlias = Annotated[
     str | None, _option("--output-file", "File for the receipts as JSON.", "PATH", _OUT)
@@ -340,7 +347,7 @@ OutputFile: TypeAlias = Annotated[
 
 AtLeast: TypeAlias = Annotated[
     int,
-    _option("--at-least", "Attestations by how many different keys of each attestor.", "N", _HOW),
+    _option("--at-least", "How many different keys of each attestor must have signed.", "N", _HOW),
 ]
 EveryKey: TypeAlias = Annotated[
     bool,
@@ -358,7 +365,7 @@ KeyFilter: TypeAlias = Annotated[
     _option("--public-key-id", "Only attestations that claim to be by this key.", "ID", _HOW),
 ]
 ResultFormat: TypeAlias = Annotated[
-    Format, _option("--format", "What was found, on standard output.", "text|json", _OUT)
+    Format, _option("--format", "Form of what was found, on standard output.", "text|json", _OUT)
 ]
 ResultFile: TypeAlias = Annotated[
     str | None, _option("--output-file", "File for what was found as JSON.", "PATH", _OUT)

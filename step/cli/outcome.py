@@ -121,7 +121,6 @@ def write_files(result: R, edge: Edge, output_file: str | None) -> R:
 
 def show(result: Result, edge: Edge, shown_as: Format, stream: TextIO | None = None) -> int:
     """Print the result, on standard output unless said otherwise, and return the exit code."""
-    from step.discovery.environment import Ci, Environment
     from step.reporting import github
     from step.reporting.console import Terminal
     from step.reporting.result import document
@@ -136,7 +135,7 @@ def show(result: Result, edge: Edge, shown_as: Format, stream: TextIO | None = N
         out.flush()
     except OSError as error:
         result = result.with_error(unwritable_output(error))
-    if Environment.detect(edge.environ).ci is Ci.GITHUB:
+    if edge.on_github:
         sys.stderr.write(github.annotate(result))
     else:
         for about, wrong in result.errors():

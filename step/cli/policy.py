@@ -11,15 +11,16 @@ from step.cli import options as opt
 from step.cli import outcome
 from step.cli.edge import Edge
 from step.cli.groups import grouped
+from step.cli.help import Verb
 from step.cli.judge import PlaceChoice, PolicyChoice
-from step.errors import StepError
+from step.errors import Interrupted, StepError
 from step.model.names import AttestorName
 
 if TYPE_CHECKING:
     from step.evaluate import Undecided
     from step.model.admission import Decision
 
-policy_verbs = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+policy_verbs = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @policy_verbs.callback()
@@ -27,14 +28,14 @@ def _policy() -> None:
     """Show a project's policy, or evaluate it: will this image run?"""
 
 
-@policy_verbs.command()
+@policy_verbs.command(cls=Verb)
 def show(
     context: typer.Context,
     project: opt.PolicyProject = None,
     policy_file: opt.PolicyFile = None,
-    format: opt.OutputFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
+    format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
 ) -> None:
-    """Show the policy in the form that gcloud exports and imports, as YAML or JSON."""
+    """Show the policy as gcloud exports and imports it, YAML or JSON."""
     from step.reporting.console import Terminal
     from step.reporting.decisions import policy_document, policy_yaml
 
@@ -47,7 +48,7 @@ def show(
     sys.stdout.write(policy_document(found) if as_json else policy_yaml(found))
 
 
-@policy_verbs.command()
+@policy_verbs.command(cls=Verb)
 @grouped
 def check(
     context: typer.Context,
@@ -55,11 +56,12 @@ def check(
     policy: PolicyChoice,
     place: PlaceChoice,
     attestor: opt.ExpectedAttestors = None,
-    format: opt.OutputFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
+    format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
 ) -> None:
-    """Evaluate the policy for images, with every signature verified; changes nothing.
+    """Evaluate the policy for images, with every signature verified.
 
-    Exits with 0 if all are admitted, 3 if one is denied, and another code if it could not be told.
+    Changes nothing. Exits with 0 if all are admitted, 3 if one is denied, and another code if it
+    could not be told.
     """
     from step.evaluate import Undecided, decide
     from step.model.admission import Decision
@@ -71,12 +73,18 @@ def check(
     found: list[Decision | Undecided] = []
     try:
         outcome.warn_of_emulator(terminal, edge)
+        edge.refuse_empty(policy, place)
         expected = tuple(AttestorName.parse(name, policy.project) for name in attestor or ())
         connection = edge.connection()
         judge = policy.judge(place, connection, terminal)
         found.extend(decide(images, judge, connection, expected))
     except StepError as error:
         found.append(Undecided(None, error))
+    except KeyboardInterrupt:
+        ended = Interrupted("interrupted", "Run again; nothing was changed.")
+        found.append(Undecided(None, ended))
+    except Exception as error:  # noqa: BLE001 - what was decided must be told all the same
+        found.append(Undecided(None, outcome.bug(error)))
     evaluation = Evaluation(
         tuple(one for one in found if isinstance(one, Decision)),
         tuple(one for one in found if isinstance(one, Undecided)),

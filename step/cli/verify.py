@@ -38,9 +38,10 @@ def verify(
     format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
     output_file: opt.ResultFile = None,
 ) -> None:
-    """Verify that images are attested: by every attestor named, with the keys that it lists.
+    """Verify that every attestor named has attested the images.
 
-    Exit code 0 is a yes and 3 a no; any other says that it could not be asked.
+    What counts is an attestation that verifies with a key that the attestor lists. Exit code 0 is a
+    yes and 3 a no; any other says that it could not be asked.
     """
     edge: Edge = context.obj
     found = Question(images, attestors, requirement).settle(edge, output_file)
@@ -90,7 +91,8 @@ class Question:
         from step.reporting.console import Terminal
 
         terminal = Terminal(sys.stdout, sys.stderr, edge.environ)
-        limit = None if timeout is None else parse_duration(timeout)
+        edge.refuse_empty(self.requirement)
+        limit = None if timeout is None else parse_duration(timeout, "--timeout")
         requirement = Requirement(self.requirement.at_least, self.requirement.every_key)
         attestors = self.attestors.names()
         connection = edge.connection()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grafeas import grafeas_v1
 
@@ -83,8 +85,12 @@ def _discovery(found: grafeas_v1.Occurrence) -> Discovery:
 def _text(error: status_pb2.Status) -> str:
     """What an error says to people, which may be in its details alone (discovery.proto)."""
     told = error_details_pb2.LocalizedMessage()
-    texts = [str(told.message) for detail in error.details if detail.Unpack(told)]
-    return "; ".join([str(error.message), *texts]).strip("; ")
+    texts = [str(error.message)]
+    for detail in error.details:
+        with suppress(DecodeError):  # whoever wrote it may have written anything
+            if detail.Unpack(told):
+                texts.append(str(told.message))
+    return "; ".join(texts).strip("; ")
 
 
 def _vulnerability(found: grafeas_v1.Occurrence) -> Vulnerability:

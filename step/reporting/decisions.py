@@ -38,16 +38,28 @@ class Evaluation:
 
     @property
     def exit_code(self) -> ExitCode:
-        """REFUSED if an image is denied, else the worst of the errors, else DONE."""
+        """REFUSED for a denial, or where nothing was asked; else the worst error's, else DONE."""
+        if not (self.decisions or self.undecided):
+            return ExitCode.REFUSED
         denied = [ExitCode.REFUSED for one in self.decisions if not one.admitted]
         return worst([*denied, *(one.error.exit_code for one in self.undecided)])
 
     @property
     def images(self) -> tuple[ImageRef, ...]:
-        """The images that are admitted and named by digest."""
+        """The images that are admitted and named by digest, without a tag.
+
+        One whose tag has its part in that it is admitted, by an allowlist, is not among them: by
+        digest alone it may be denied.
+        """
         against = {about for about, _ in self.complaints()}
-        named = dict.fromkeys(one.image for one in self.decisions if one.image not in against)
-        return tuple(filter(None, map(by_digest, named)))
+        named = ((one, by_digest(one.image)) for one in self.decisions if one.image not in against)
+        return tuple(
+            dict.fromkeys(
+                image
+                for one, image in named
+                if image is not None and (one.rule is not None or one.image == str(image))
+            )
+        )
 
     @property
     def attestations(self) -> tuple[str, ...]:

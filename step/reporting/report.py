@@ -70,8 +70,14 @@ class Report:
 
     @property
     def images(self) -> tuple[ImageRef, ...]:
-        """The images that every attestor asked has a receipt for, in order, each once."""
+        """The images that every attestor asked has a receipt for, in order, each once.
+
+        None of them after a failure that is about no image: it may have ended the run before all
+        that was asked of each was answered.
+        """
         failed = {failure.image for failure in self.failures}
+        if None in failed:
+            return ()
         images = dict.fromkeys(receipt.image for receipt in self.receipts)
         return tuple(image for image in images if image not in failed)
 

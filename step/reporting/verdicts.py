@@ -48,9 +48,11 @@ class Verification:
 
     @property
     def images(self) -> tuple[ImageRef, ...]:
-        """The images that every attestor asked says yes of."""
-        doubted = {one.image for one in self.verdicts if not one.verified}
-        doubted |= {failure.image for failure in self.failures if failure.image}
+        """The images that every attestor asked says yes of; none where not all were asked."""
+        failed = {failure.image for failure in self.failures}
+        if None in failed:
+            return ()
+        doubted = failed | {one.image for one in self.verdicts if not one.verified}
         images = dict.fromkeys(one.image for one in self.verdicts)
         return tuple(image for image in images if image not in doubted)
 

@@ -46,9 +46,13 @@ class KmsSigner:
             wanted = self.version.key_id if self.version else "any Cloud KMS key"
             if self.key_id is not None:
                 wanted += f" as {self.key_id}"
+            fix = "Name a listed key, or add this one to the attestor."
+            if not self.version and not self.key_id:
+                fix = "Give its private key with --pgp-key-file, BINAUTHZ_PGP_PRIVATE_KEY or "
+                fix += "--pkix-key-file, or add a key in Cloud KMS to the attestor."
             raise KeyNotRegistered(
                 f"{attestor.name} does not list {wanted}; nothing was signed",
-                registered(attestor) + " Name a listed key, or add this one to the attestor.",
+                f"{registered(attestor)} {fix}",
             )
         if len({KmsKeyVersion.find(key.id) for key in found}) > 1:
             ids = ", ".join(key.id for key in found)

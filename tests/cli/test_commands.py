@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import step.cli
 from tests.flows.test_policy import DENY, policy
 from tests.reporting.runner import commands
 from tests.reporting.runner import outputs as read_outputs
-from tests.world import ATTESTOR, DIGEST, IMAGE, PROJECT, Result, World, image, kms_seed
+from tests.world import ATTESTOR, DIGEST, IMAGE, PROJECT, VERSION, Result, World, image, kms_seed
 
 OTHER = str(image("7"))
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -70,7 +72,8 @@ def test_a_no_gives_no_image_and_an_annotation(
     """What a deploy step takes from the outputs must be what was verified, and nothing else."""
     kms_world.attest()
     (github / "GITHUB_OUTPUT").write_text("")
-    result = run(kms_world, command, images=f"{IMAGE} {OTHER}", timeout="1s")
+    limited = {"timeout": "1s"} if command == "gate" else {}
+    result = run(kms_world, command, images=f"{IMAGE} {OTHER}", **limited)
     assert result.code == 3
     found = outputs(github)
     assert (found["status"], found["images"]) == ("failed", IMAGE)
@@ -123,6 +126,29 @@ def test_an_image_by_tag_is_no_output(
     assert (outputs(github)["status"], outputs(github)["image"]) == ("admitted", "")
 
 
+def test_an_image_that_is_admitted_by_another_name_is_no_output(
+    make_world: Callable[..., World], github: Path, run: Callable[..., Result]
+) -> None:
+    """By the tag beside its digest, an allowlist admits it; without, as it would be deployed, no
+    rule does."""
+    patterns = [{"namePattern": "gcr.io/p/web:v1@*"}]
+    allowed = policy(default=DENY, admissionWhitelistPatterns=patterns)
+    world = make_world(kms_seed() | {"policies": [allowed]})
+    named = f"gcr.io/p/web:v1@{DIGEST}"
+    assert run(world, "policy check", images=named, policy_project=PROJECT).code == 0
+    assert (outputs(github)["status"], outputs(github)["image"]) == ("admitted", "")
+
+
+def test_a_tag_beside_the_digest_is_dropped_where_a_rule_admits(
+    make_world: Callable[..., World], github: Path, run: Callable[..., Result]
+) -> None:
+    world = make_world(kms_seed() | {"policies": [policy()]})
+    assert world.attest().code == 0
+    named = IMAGE.replace("@", ":v1@")
+    assert run(world, "policy check", images=named, policy_project=PROJECT).code == 0
+    assert outputs(github)["image"] == IMAGE
+
+
 def test_a_policy_that_cannot_be_read(
     kms_world: World, github: Path, run: Callable[..., Result]
 ) -> None:
@@ -130,6 +156,7 @@ def test_a_policy_that_cannot_be_read(
     result = run(kms_world, "policy check", policy_project=PROJECT)
     assert result.code == 4
     assert outputs(github)["status"] == "failed"
+    assert [one.name for one in commands(result.err)] == ["error"]
     assert "policyViewer" in (github / "GITHUB_STEP_SUMMARY").read_text()
 
 
@@ -152,6 +179,126 @@ def test_no_other_command(
     assert kms_world.methods == []
     assert all(one in result.err for one in step.cli.COMMANDS)
     assert outputs(github)["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "value", "of"),
+    [
+        ("verify", "vulnerability_policy", "limits.yaml", "attest"),
+        ("verify", "vulnerability_policy", "None", "attest"),
+        ("verify", "require_build", "true", "attest"),
+        ("verify", "policy_check", "true", "attest"),
+        ("gate", "check_only", "True", "attest"),
+        ("attest", "at_least", "2", "verify"),
+        ("attest", "every_key", "true", "verify"),
+        ("attest", "policy_file", "policy.yaml", "policy check"),
+        ("policy check", "output_file", "out.json", "attest"),
+    ],
+)
+def test_an_input_of_another_command_is_not_passed_over(
+    kms_world: World,
+    github: Path,
+    run: Callable[..., Result],
+    command: str,
+    name: str,
+    value: str,
+    of: str,
+) -> None:
+    """Whoever gave it believes that something is checked."""
+    kms_world.attest()
+    before = list(kms_world.methods)
+    result = run(kms_world, command, **{name: value})
+    assert result.code == 2
+    assert f"the input {name} has no effect on {command}" in result.err
+    assert of in result.err
+    assert kms_world.methods == before
+    assert outputs(github)["image"] == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("vulnerability-policy", "vulnerability_policy"),
+        ("vulnerabilty_policy", "vulnerability_policy"),
+        ("require-build", "require_build"),
+        ("policycheck", "policy_check"),
+        ("trusted_sources", "trusted_source"),
+    ],
+)
+def test_an_input_that_is_misspelt_is_not_passed_over(
+    kms_world: World, github: Path, run: Callable[..., Result], name: str, meant: str
+) -> None:
+    """GitHub only warns, and sets its variable all the same."""
+    result = run(kms_world, "attest", **{name: "true"})
+    assert result.code == 2
+    assert f"there is no input {name}" in result.err
+    assert meant in result.err
+    assert kms_world.methods == []
+
+
+def test_a_variable_that_resembles_no_input_is_somebody_elses(
+    kms_world: World,
+    github: Path,
+    run: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    others = {"dir": "x", "args": "x", "entrypoint": "x", "vulnerabilty_policy": ""}
+    assert run(kms_world, "attest", **others).code == 0
+    monkeypatch.delenv("GITHUB_ACTIONS")
+    assert run(kms_world, "attest", policycheck="true").code == 0
+
+
+@pytest.mark.parametrize("command", step.cli.COMMANDS)
+def test_what_github_gives_without_being_told_is_of_any_command(
+    make_world: Callable[..., World], github: Path, run: Callable[..., Result], command: str
+) -> None:
+    """It sets the variable of each input: empty, or to the default that action.yml has."""
+    action = yaml.safe_load((ROOT / "action.yml").read_text())
+    given = {name: str(one.get("default", "")) for name, one in action["inputs"].items()}
+    given |= {"images": IMAGE, "attestor": ATTESTOR, "project": PROJECT}
+    world = make_world(kms_seed() | {"policies": [policy()]})
+    world.attest()
+    assert run(world, command, **{**given, "command": command}).code == 0
+
+
+def test_a_variable_set_by_hand_may_be_for_another_command(
+    kms_world: World,
+    github: Path,
+    run: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may hold for all steps of a job; an input is one step's."""
+    kms_world.attest()
+    monkeypatch.setenv("BINAUTHZ_KMS_KEY_VERSION", VERSION)
+    assert run(kms_world, "verify").code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("verify", "AT_LEAST"),
+        ("gate", "EVERY_KEY"),
+        ("policy check", "POLICY_FILE"),
+        ("policy check", "CLUSTER"),
+    ],
+)
+def test_a_demand_that_is_set_but_empty_is_told(
+    make_world: Callable[..., World],
+    github: Path,
+    run: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    name: str,
+) -> None:
+    world = make_world(kms_seed() | {"policies": [policy()]})
+    world.attest()
+    before = list(world.methods)
+    monkeypatch.setenv(f"BINAUTHZ_{name}", "")
+    monkeypatch.setenv("INPUT_PROJECT", PROJECT)
+    result = run(world, command)
+    assert result.code == 2
+    assert f"BINAUTHZ_{name} is set, but empty" in result.err
+    assert world.methods == before
 
 
 def test_a_verb_on_the_command_line_wins(

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 
+import step.cli
 from step import __version__
 from step.cli import main
 from step.model.image import ImageRef
@@ -26,10 +31,107 @@ def test_the_version(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().out == f"binauthz-attest {__version__}\n"
 
 
-@pytest.mark.parametrize("verb", [[], ["attest"], ["payload"], ["emulator"]])
-def test_help(capfd: pytest.CaptureFixture[str], verb: list[str]) -> None:
-    assert main([*verb, "--help"]) == 0
-    assert "Usage: binauthz-attest" in capfd.readouterr().out
+def verbs() -> dict[str, Any]:
+    """Every command and group of commands, by what is typed for it."""
+    found: dict[str, Any] = {"": typer.main.get_command(step.cli.app)}
+    for name, verb in list(found[""].commands.items()):
+        found[name] = verb
+        found |= {f"{name} {sub}": one for sub, one in getattr(verb, "commands", {}).items()}
+    return found
+
+
+VERBS = [name for name, verb in verbs().items() if not hasattr(verb, "commands")]
+
+
+def shown_help(verb: str, capfd: pytest.CaptureFixture[str]) -> str:
+    assert main([*verb.split(), "--help"]) == 0
+    return capfd.readouterr().out
+
+
+@pytest.mark.parametrize("verb", verbs())
+def test_help_fits_80_columns_and_is_not_cut(
+    verb: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = shown_help(verb, capfd)
+    assert text.startswith(f"Usage: binauthz-attest {verb}".rstrip())
+    assert max(map(len, text.splitlines())) <= 80
+    # A summary that is too long for its line ends so; `[IMAGE]...` is a repeatable argument.
+    assert not re.search(r"\.\.\.$", text.partition("\n")[2], re.MULTILINE)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_every_option_with_its_text_and_default(
+    verb: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = " ".join(shown_help(verb, capfd).split())
+    shown = [one for one in verbs()[verb].params if not one.hidden]
+    for one in shown:
+        if one.param_type_name == "option":
+            flag = one.opts[0].removeprefix("--")
+            assert f" --[no-]{flag} " in text if one.secondary_opts else f" --{flag} " in text
+        assert one.help in text
+        if one.default not in (None, False):
+            default = one.opts[0] if one.default is True else getattr(one.default, "value", None)
+            assert f"[default: {default or one.default}]" in text
+    hidden = [one for one in verbs()[verb].params if one.hidden]
+    assert not [one for one in hidden if f"{one.opts[0]} " in text]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_examples_in_the_help_are_commands(
+    verb: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    examples = shown_help(verb, capfd).partition("\nExamples:\n")[2].splitlines()
+    assert examples
+    for example in examples:
+        words = shlex.split(example.partition(">")[0])
+        assert words[: 1 + len(verb.split())] == ["binauthz-attest", *verb.split()]
+        verbs()[verb].make_context(verb, words[1 + len(verb.split()) :])
+
+
+def test_options_stand_under_headings(capfd: pytest.CaptureFixture[str]) -> None:
+    headings = re.findall(r"^(\w[^:]*):$", shown_help("attest", capfd), re.MULTILINE)
+    assert headings == [
+        "Which images",
+        "Which attestors",
+        "With which key",
+        "What must be true before it is signed",
+        "How",
+        "Where it is to run",
+        "What comes out",
+        "Options",
+        "Examples",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["policy"], "Missing command"),
+        (
+            ["attest", IMAGE, "--format", "yaml"],
+            "Invalid value for '--format': 'yaml' is not one of 'text', 'json'",
+        ),
+        (["attest", IMAGE, "--timeout", "2"], "--timeout: '2' is not a duration"),
+        (
+            ["attest", IMAGE, "--vulnerability-timeout", "2"],
+            "--vulnerability-timeout: '2' is not a duration",
+        ),
+        (
+            ["verify", IMAGE, "--at-least", "x", "--attestor", ATTESTOR],
+            "Invalid value for '--at-least': Input should be a valid integer, "
+            "unable to parse string as an integer",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_and_a_hint(
+    arguments: list[str], says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    error, hint = capfd.readouterr().err.splitlines()
+    assert error == f"error: {says}"
+    assert hint.startswith("  hint: ")
 
 
 def test_the_module_is_the_program() -> None:

@@ -389,6 +389,14 @@ def test_a_key_missing_on_one_attestor_stops_the_run_before_anything_is_signed(
     assert set(world.methods) == {"GetAttestor"}
 
 
+def test_no_key_is_given_for_an_attestor_without_a_key_in_cloud_kms(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(pgp_seed(PgpKind.ED25519))
+    assert_clear(world.attest(), 3, "does not list any Cloud KMS key", "--pgp-key-file")
+    assert world.methods == ["GetAttestor"]
+
+
 def test_an_attestor_without_keys(make_world: Callable[..., World]) -> None:
     world = make_world(attestor_seed())
     assert_clear(world.attest(), 3, "does not list", "lists no keys")

@@ -93,6 +93,14 @@ def test_what_is_attached_to_another_image_than_was_asked_for(
     assert only["reason"].startswith("it attests sha256:0123")
 
 
+def test_nothing_is_said_to_be_nothing(note: World) -> None:
+    result = note.run("list", IMAGE, "--attestor", ATTESTOR)
+    assert (result.code, result.out) == (0, "")
+    assert result.err.splitlines()[-1] == "no attestation was found"
+    put(note, signed())
+    assert "no attestation" not in note.run("list", IMAGE, "--attestor", ATTESTOR).err
+
+
 def test_text_for_people(note: World) -> None:
     name = put(note, signed())
     result = note.run("list", IMAGE, "--attestor", ATTESTOR)

@@ -12,7 +12,7 @@ import pytest
 from step.errors import BadInput
 from step.model.image import ImageRef
 from step.model.provenance import TrustedBuild
-from step.preconditions import check
+from step.preconditions import Passed, check
 from step.provenance import BuildCheck
 from tests.flows.notes import connection
 from tests.flows.scans import COMPLETE, FAILED, scan, written
@@ -53,6 +53,21 @@ def test_what_is_refused_is_not_signed_and_what_passes_is(
     [error] = found["errors"]
     assert (error["image"], error["attestor"], error["exit_code"]) == (OTHER, None, 3)
     assert kms_world.count("AsymmetricSign") == kms_world.count("CreateOccurrence") == 1
+
+
+def test_the_record_of_one_build_is_none_of_another_image(kms_world: World) -> None:
+    put(kms_world)
+    found = answer(kms_world.attest(OTHER, *BUILD))
+    assert [one["image"] for one in found["receipts"]] == [IMAGE]
+    assert [(one["image"], one["exit_code"]) for one in found["errors"]] == [(OTHER, 3)]
+    assert kms_world.count("AsymmetricSign") == 1
+
+
+def test_an_image_that_is_given_twice_is_checked_once(kms_world: World) -> None:
+    put(kms_world)
+    once = BuildCheck(TrustedBuild(sources=(SOURCE,)))
+    found = check([ImageRef.parse(IMAGE)] * 2, [once], connection(kms_world))
+    assert len([one for one in found if isinstance(one, Passed)]) == 1
 
 
 def test_every_no_is_told_at_once(kms_world: World, limits: tuple[str, str]) -> None:
@@ -156,6 +171,7 @@ def test_to_check_only_can_say_no(kms_world: World, limits: tuple[str, str]) -> 
         (("--trusted-project", "x"), "--require-build"),
         (("--trusted-trigger", "x"), "--require-build"),
         (("--trusted-source", "https://github.com/o/r"), "--require-build"),
+        (("--trusted-recorder", "p"), "--require-build"),
         (("--vulnerability-timeout", "soon"), "90s"),
         (("--require-build", "--trusted-project", "p", "--image-project", "Not A"), "project"),
     ],
@@ -167,6 +183,45 @@ def test_what_would_check_nothing_is_bad_input(
     assert error["exit_code"] == 2
     assert says in error["hint"]
     assert kms_world.methods == []
+
+
+def test_a_policy_that_is_named_by_nothing_is_told(kms_world: World) -> None:
+    """`--vulnerability-policy "$POLICY"`, where the variable is not set, must not sign unseen."""
+    error = kms_world.attest("--vulnerability-policy", "").error
+    assert error["exit_code"] == 2
+    assert "--vulnerability-policy" in error["message"]
+    assert kms_world.methods == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "VULNERABILITY_POLICY",
+        "REQUIRE_BUILD",
+        "TRUSTED_BUILDER",
+        "TRUSTED_PROJECT",
+        "TRUSTED_TRIGGER",
+        "TRUSTED_SOURCE",
+        "TRUSTED_RECORDER",
+        "CHECK_ONLY",
+        "DRY_RUN",
+        "POLICY_CHECK",
+        "CLUSTER",
+    ],
+)
+def test_a_check_that_is_set_but_empty_is_told(
+    kms_world: World, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """An action's input is empty where it is not given; a variable is set by somebody."""
+    monkeypatch.setenv(f"INPUT_{name}", "")
+    assert kms_world.attest("--dry-run").code == 0
+    before = list(kms_world.methods)
+    monkeypatch.setenv(f"BINAUTHZ_{name}", " ")
+    for more in ((), ("--require-build", "--trusted-source", SOURCE)):
+        error = kms_world.attest(*more).error
+        assert error["exit_code"] == 2
+        assert f"BINAUTHZ_{name} is set, but empty" in error["message"]
+    assert kms_world.methods == before
 
 
 def test_nothing_checked_is_no_yes(kms_world: World) -> None:

@@ -129,6 +129,7 @@ def test_a_scan_that_does_not_end_is_none(
     assert_clear(
         result, 3, f"was not complete after 1m30s: {says}", "containerscanning.googleapis.com"
     )
+    assert "of an index" in result.error["hint"]
     assert kms_world.clock.passed == timedelta(seconds=90)
     assert kms_world.count("AsymmetricSign") == 0
 
@@ -298,6 +299,12 @@ def test_why_a_scan_failed_is_told_shortly(
 def test_a_success_with_errors_is_none(kms_world: World, fields: dict[str, Any]) -> None:
     scan(kms_world, **fields)
     assert "cannot be judged by: FINISHED_SUCCESS (" in refusal(kms_world)
+
+
+def test_an_error_that_cannot_be_read_is_an_error(kms_world: World) -> None:
+    garbage = {"type_url": "type.googleapis.com/google.rpc.LocalizedMessage", "value": b"\xff"}
+    scan(kms_world, analysis_error=[{"message": "a layer", "details": [garbage]}])
+    assert "cannot be judged by: FINISHED_SUCCESS (a layer)" in refusal(kms_world)
 
 
 # What was found

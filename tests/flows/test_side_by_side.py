@@ -118,6 +118,15 @@ def test_two_runs_at_the_same_time_make_one_attestation(make_world: Callable[...
     assert len(world.emulator.calls.writes()) == 1
 
 
+def test_an_attestor_that_is_given_twice_is_read_once(make_world: Callable[..., World]) -> None:
+    world = make_world(pkix_seed(P256))
+    connection = Connection(world.clock, {}, world.emulator.grpc_address)
+    signer = Watched(lambda _: None)
+    events = list(attest(IMAGES[:1], [NAME, NAME], signer, connection, Terms()))
+    assert len([one for one in events if isinstance(one, Receipt)]) == 1
+    assert world.count("GetAttestor") == world.count("CreateOccurrence") == 1
+
+
 def test_an_image_that_is_given_twice_is_attested_once(run: Run) -> None:
     events = list[Event]()
     world = run(Watched(lambda _: None), [IMAGES[0]] * 3, events)

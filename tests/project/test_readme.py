@@ -94,7 +94,8 @@ def test_the_first_screen_is_what_to_paste() -> None:
 def test_the_step_for_github_has_inputs_and_outputs_that_exist() -> None:
     action = yaml.safe_load((ROOT / "action.yml").read_text())
     workflow = yaml.safe_load(blocks("yaml")[0])
-    [step] = [one for one in workflow["steps"] if "binauthz-attest" in one.get("uses", "")]
+    [job] = workflow["jobs"].values()
+    [step] = [one for one in job["steps"] if "binauthz-attest" in one["uses"]]
     assert set(step["with"]) <= set(action["inputs"])
     named = re.findall(r"steps\.attest\.outputs\.(\w+)", blocks("yaml")[0])
     assert named

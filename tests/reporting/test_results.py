@@ -137,8 +137,7 @@ def test_an_error_more_is_never_better(result: AnyResult, error: Refused) -> Non
 
 @pytest.mark.parametrize("result", [Verification((), ()), Evaluation((), ())])
 def test_nothing_asked_is_no_yes(result: Verification | Evaluation) -> None:
-    if isinstance(result, Verification):
-        assert (result.status, result.exit_code) == ("failed", ExitCode.REFUSED)
+    assert (result.status, result.exit_code) == ("failed", ExitCode.REFUSED)
     assert result.images == ()
 
 
@@ -149,7 +148,20 @@ def test_an_image_is_no_output_when_one_attestor_of_two_says_no() -> None:
     )
     assert Verification((yes,), ()).images == (APP,)
     assert Verification((yes, no), ()).images == ()
+    unasked = Failure(WEB, QA, Unavailable("x"))
+    assert Verification((yes, no), (unasked,)).exit_code is ExitCode.REFUSED
+    assert Verification((yes,), (unasked,)).exit_code is ExitCode.UNAVAILABLE
     assert Verification((yes,), (Failure(APP, PROD, NotAllowed("x")),)).images == ()
+
+
+def test_an_attestation_of_a_denied_image_is_no_output() -> None:
+    """One attestor's word is not enough where the rule asks for two."""
+    verdicts = ((QA, Attested("key", "occurrence")), (PROD, Unattested()))
+    denied = Decision(str(APP), False, "rule", denial="no", verdicts=verdicts)
+    found = Evaluation((denied,), ())
+    assert (found.images, found.attestations, found.public_key_ids) == ((), (), ())
+    admitted = Evaluation((Decision(str(APP), True, "rule", verdicts=verdicts[:1]),), ())
+    assert (admitted.attestations, admitted.public_key_ids) == (("occurrence",), ("key",))
 
 
 def test_a_check_that_passed_is_no_attestation() -> None:
