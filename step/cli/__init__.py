@@ -142,11 +142,17 @@ def _inputs(command: str) -> dict[str, str]:
 
 def _fail(error: StepError, edge: Edge, arguments: Sequence[str]) -> int:
     """Report an error that came before the options were known, still in the format asked for."""
+    from step.reporting.result import Found
+
     named = " ".join(arguments).replace("=", " ")
     variables = {edge.environ.get(name) for name in ("BINAUTHZ_FORMAT", "INPUT_FORMAT")}
     wants_json = "--format json" in named or ("json" in variables and "--format " not in named)
-    result = write_files(_nothing_but(error, edge, next(iter(arguments), "")), edge, None)
-    return show(result, edge, Format.JSON if wants_json else Format.TEXT)
+    shown_as = Format.JSON if wants_json else Format.TEXT
+    verb = next(iter(arguments), "")
+    kind = {"list": "attestations", "discover": "images"}.get(verb)
+    if kind is None:
+        return show(write_files(_nothing_but(error, edge, verb), edge, None), edge, shown_as)
+    return show(Found(kind, (), (), ()).with_error(error), edge, shown_as)
 
 
 def _nothing_but(error: StepError, edge: Edge, verb: str) -> Result:

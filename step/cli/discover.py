@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import typer
 
 from step.cli import options as opt
 from step.cli.edge import Edge
 from step.cli.images import ImageChoice
-from step.cli.outcome import warn_of_emulator
-from step.errors import ExitCode, StepError
+from step.cli.outcome import show, warn_of_emulator
+from step.errors import StepError
+
+if TYPE_CHECKING:
+    from step.discovery.record import Discovered
 
 
 def discover(
@@ -25,21 +29,15 @@ def discover(
     """
     from step.events import Failure
     from step.reporting.console import Terminal
-    from step.reporting.receipts import listing
+    from step.reporting.receipts import discovery
 
     edge: Edge = context.obj
     terminal = Terminal(sys.stdout, sys.stderr, edge.environ)
-    failures = []
+    discovered: tuple[Discovered, ...] = ()
+    failures: list[Failure] = []
     try:
         warn_of_emulator(terminal, edge)
         discovered = images.discover(edge, edge.connection(), project)
     except StepError as error:
-        discovered = ()
-        failures = [Failure(None, None, error)]
-    if format is opt.Format.JSON:
-        sys.stdout.write(listing(discovered, failures))
-    else:
-        terminal.discovered(discovered)
-    for failure in failures:
-        terminal.error("", failure.error)
-    raise typer.Exit(max((one.error.exit_code for one in failures), default=ExitCode.DONE))
+        failures.append(Failure(None, None, error))
+    raise typer.Exit(show(discovery(discovered, failures), edge, format))

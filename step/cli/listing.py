@@ -11,7 +11,7 @@ import typer
 from step.cli import options as opt
 from step.cli.attestors import AttestorChoice
 from step.cli.edge import Edge
-from step.cli.outcome import unwritable_output, warn_of_emulator
+from step.cli.outcome import show, warn_of_emulator
 from step.errors import NotFound, StepError
 from step.model.names import AttestorName, ProjectName
 
@@ -31,12 +31,12 @@ def list_(
     Each is shown with whether it verifies, or why not. With --public-key-id and --project alone,
     those of every attestor that lists the key.
     """
+    from step import gate
     from step.events import Failure
-    from step.gate import Listed, listing
+    from step.gate import Listed
     from step.model.image import ImageRef
     from step.reporting.console import Terminal
-    from step.reporting.result import about, worst
-    from step.reporting.verdicts import listing_document, listing_lines
+    from step.reporting.verdicts import listing
 
     edge: Edge = context.obj
     terminal = Terminal(sys.stdout, sys.stderr, edge.environ)
@@ -51,26 +51,16 @@ def list_(
             names = _with_key(connection, ProjectName(project), public_key_id)
         else:
             names = attestors.names()
-        for one in listing(named, names, connection, public_key_id or None):
+        for one in gate.listing(named, names, connection, public_key_id or None):
             if isinstance(one, Listed):
                 listed.append(one)
             else:
                 failures.append(one)
     except StepError as error:
         failures.append(Failure(None, None, error))
-    try:
-        if format is opt.Format.JSON:
-            sys.stdout.write(listing_document(listed, failures))
-        else:
-            terminal.result(listing_lines(listed))
-            if not listed and not failures:
-                terminal.remark("no attestation was found")
-        sys.stdout.flush()
-    except OSError as error:
-        failures.append(Failure(None, None, unwritable_output(error)))
-    for failure in failures:
-        terminal.error(about(failure), failure.error)
-    raise typer.Exit(worst(failure.error.exit_code for failure in failures))
+    if not listed and not failures:
+        terminal.remark("no attestation was found")
+    raise typer.Exit(show(listing(listed, failures), edge, format))
 
 
 def _with_key(

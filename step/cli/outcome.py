@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from step.preconditions import Passed
     from step.reporting.console import Terminal
     from step.reporting.report import Report
-    from step.reporting.result import Result
+    from step.reporting.result import Answer, Result
 
 R = TypeVar("R", bound="Result")
 
@@ -119,7 +119,7 @@ def write_files(result: R, edge: Edge, output_file: str | None) -> R:
     return result
 
 
-def show(result: Result, edge: Edge, shown_as: Format, stream: TextIO | None = None) -> int:
+def show(result: Answer, edge: Edge, shown_as: Format, stream: TextIO | None = None) -> int:
     """Print the result, on standard output unless said otherwise, and return the exit code."""
     from step.reporting import github
     from step.reporting.console import Terminal

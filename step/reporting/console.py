@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
 from typing import TextIO
 
 from rich.console import Console
 from rich.text import Text
 
 from step.clock import show_duration
-from step.discovery.record import Discovered
 from step.errors import StepError
 from step.events import Progress
 from step.model.image import ImageRef
@@ -42,14 +40,6 @@ class Terminal:
         """Show labels, ours, and texts, anybody's, on standard output."""
         for label, text in lines:
             _show(self._out, label, text, _LABELS.get(label, ""))
-
-    def discovered(self, found: Sequence[Discovered]) -> None:
-        """Show images and where each digest came from, on standard output."""
-        for one in found:
-            _show(self._out, "", str(one.image))
-            for label, value in asdict(one.origin).items():
-                if value is not None:
-                    _show(self._out, f"  {label:<12}", value)
 
     def progress(self, progress: Progress, *, which: bool) -> None:
         """Show what is being done, and how much of the time allowed it has taken.

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from step.reporting.files import append
-from step.reporting.result import Result, fitted
+from step.reporting.result import Answer, Result, fitted
 from step.reporting.text import one_line
 
 # A job's outputs together may take 1 MB in UTF-16, which is two bytes a character:
@@ -68,7 +68,7 @@ def heredoc(name: str, value: str, delimiter: str) -> str:
     return f"{name}<<{delimiter}\n{value}\n{delimiter}\n"
 
 
-def annotate(result: Result) -> str:
+def annotate(result: Answer) -> str:
     """An `::error` command for each complaint, one a line; empty when there is none."""
     return "".join(
         _annotation(f"Not {result.goal}", about, message) for about, message in result.complaints()

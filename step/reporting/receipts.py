@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from step.attest import Receipt
 from step.discovery.record import Discovered, Origin
 from step.events import Failure
-from step.reporting.json_form import error_entry, json_document, rfc3339
+from step.reporting.json_form import rfc3339
+from step.reporting.result import Found
 
 
 def receipt_entry(
@@ -38,18 +39,25 @@ def receipt_entry(
     }
 
 
-def listing(discovered: Sequence[Discovered], failures: Sequence[Failure]) -> str:
-    """What `discover` found: `{"images": […], "errors": […]}`, as a `json_document`."""
-    images = [
+def discovery(discovered: Sequence[Discovered], failures: Sequence[Failure]) -> Found:
+    """What `discover` found: `{"images": […], "errors": […]}` as a document."""
+    entries = (
         {
             "image": str(one.image),
             "digest": str(one.image.digest),
             "origin": _origin(one.origin),
         }
         for one in discovered
-    ]
-    tree = {"images": images, "errors": [error_entry(failure) for failure in failures]}
-    return json_document(tree)
+    )
+    lines = (line for one in discovered for line in _lines(one))
+    return Found("images", tuple(entries), tuple(lines), tuple(failures))
+
+
+def _lines(one: Discovered) -> Iterator[tuple[str, str]]:
+    yield "", str(one.image)
+    for label, value in asdict(one.origin).items():
+        if value is not None:
+            yield f"  {label:<12}", value
 
 
 def _origin(origin: Origin | None) -> dict[str, str | None] | None:

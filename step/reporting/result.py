@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self, TypeAlias
 
 from step.errors import ExitCode, StepError
 from step.events import Failure
 from step.model.image import ImageRef
-from step.reporting.json_form import dumped, json_document
+from step.reporting.json_form import dumped, error_entry, json_document
 
 Table: TypeAlias = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]
 """Headings, and rows of as many texts, which anybody may have written."""
@@ -60,23 +61,11 @@ def worst(codes: Iterable[ExitCode]) -> ExitCode:
     return next((code for code in _WORST_FIRST if code in found), ExitCode.DONE)
 
 
-class Result(Protocol):
-    """What came of a run.
-
-    `goal` is what was to become of the images, such as `attested`, and `status` the outcome in one
-    word. `images` are those of which all that was asked is a yes, each once.
-    """
+class Answer(Protocol):
+    """What came of a run, as it is shown; `goal` is what was asked for, such as `attested`."""
 
     @property
     def goal(self) -> str: ...
-    @property
-    def status(self) -> str: ...
-    @property
-    def images(self) -> tuple[ImageRef, ...]: ...
-    @property
-    def attestations(self) -> tuple[str, ...]: ...
-    @property
-    def public_key_ids(self) -> tuple[str, ...]: ...
     @property
     def exit_code(self) -> ExitCode: ...
 
@@ -86,10 +75,6 @@ class Result(Protocol):
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """The result for a terminal: labels, ours, and texts that anybody may have written."""
-        ...
-
-    def tables(self) -> Iterator[Table]:
-        """The result for a page; tables without rows are not shown."""
         ...
 
     def complaints(self) -> Iterator[tuple[str, str]]:
@@ -105,7 +90,75 @@ class Result(Protocol):
         ...
 
 
-def document(result: Result) -> str:
+class Result(Answer, Protocol):
+    """An answer that later steps of a pipeline go by.
+
+    `status` is the outcome in one word. `images` are those of which all that was asked is a yes,
+    each once.
+    """
+
+    @property
+    def status(self) -> str: ...
+    @property
+    def images(self) -> tuple[ImageRef, ...]: ...
+    @property
+    def attestations(self) -> tuple[str, ...]: ...
+    @property
+    def public_key_ids(self) -> tuple[str, ...]: ...
+
+    def tables(self) -> Iterator[Table]:
+        """The result for a page; tables without rows are not shown."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What `list` and `discover` find: entries of the document's `kind`, and lines that show them.
+
+    No later step goes by it, since it is a yes to nothing.
+    """
+
+    kind: str
+    entries: tuple[dict[str, Any], ...]
+    shown: tuple[tuple[str, str], ...]
+    failures: tuple[Failure, ...]
+
+    @property
+    def goal(self) -> str:
+        """What was asked for."""
+        return "found"
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The worst of the failures' codes."""
+        return worst(failure.error.exit_code for failure in self.failures)
+
+    def tree(self) -> dict[str, list[dict[str, Any]]]:
+        """What was found, and `errors`."""
+        return {
+            self.kind: list(self.entries),
+            "errors": [error_entry(failure) for failure in self.failures],
+        }
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """What was found."""
+        return iter(self.shown)
+
+    def complaints(self) -> Iterator[tuple[str, str]]:
+        """The failures."""
+        for failure in self.failures:
+            yield complaint(failure.image or failure.attestor, failure.error)
+
+    def errors(self) -> Iterator[tuple[str, StepError]]:
+        """The failures."""
+        return ((about(failure), failure.error) for failure in self.failures)
+
+    def with_error(self, error: StepError) -> Found:
+        """The same, and one failure more."""
+        return replace(self, failures=(*self.failures, Failure(None, None, error)))
+
+
+def document(result: Answer) -> str:
     """The result as a `json_document`."""
     return json_document(result.tree())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +11,8 @@ from step.events import Failure
 from step.gate import Listed, Verdict, passes
 from step.model.attestation import Judged, Rejected, Verified
 from step.model.image import ImageRef
-from step.reporting.json_form import error_entry, json_document, rfc3339
-from step.reporting.result import Table, about, complaint, failure_table, worst
+from step.reporting.json_form import error_entry, rfc3339
+from step.reporting.result import Found, Table, about, complaint, failure_table, worst
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,39 +120,34 @@ class Verification:
                 yield from _judged_lines(judged)
 
 
-def listing_document(listed: Sequence[Listed], failures: Sequence[Failure]) -> str:
-    """`{"attestations": […], "errors": […]}` as a `json_document`."""
-    return json_document(
+def listing(listed: Sequence[Listed], failures: Sequence[Failure]) -> Found:
+    """What `list` found: `{"attestations": […], "errors": […]}` as a document."""
+    entries = (
         {
-            "attestations": [
-                {
-                    "image": None if one.judged.image is None else str(one.judged.image),
-                    "attestor": str(one.attestor),
-                    **_attestation(one.judged),
-                }
-                for one in listed
-            ],
-            "errors": [error_entry(one) for one in failures],
+            "image": None if one.judged.image is None else str(one.judged.image),
+            "attestor": str(one.attestor),
+            **_attestation(one.judged),
         }
+        for one in listed
     )
+    lines = (line for one in listed for line in _listed_lines(one))
+    return Found("attestations", tuple(entries), tuple(lines), tuple(failures))
 
 
-def listing_lines(listed: Iterable[Listed]) -> Iterator[tuple[str, str]]:
-    """The attestations for people, as in `Verification.lines`."""
-    for one in listed:
-        occurrence = one.judged.occurrence
-        yield "", occurrence.name
-        yield "  image       ", occurrence.resource_uri
-        yield "  attestor    ", str(one.attestor)
-        if one.judged.key_id is not None:
-            yield "  key         ", one.judged.key_id
-        if occurrence.create_time is not None:
-            yield "  created     ", rfc3339(occurrence.create_time)
-        match one.judged:
-            case Verified():
-                yield "  verified    ", "yes"
-            case Rejected(reason=reason):
-                yield "  verified    ", f"no: {reason}"
+def _listed_lines(one: Listed) -> Iterator[tuple[str, str]]:
+    occurrence = one.judged.occurrence
+    yield "", occurrence.name
+    yield "  image       ", occurrence.resource_uri
+    yield "  attestor    ", str(one.attestor)
+    if one.judged.key_id is not None:
+        yield "  key         ", one.judged.key_id
+    if occurrence.create_time is not None:
+        yield "  created     ", rfc3339(occurrence.create_time)
+    match one.judged:
+        case Verified():
+            yield "  verified    ", "yes"
+        case Rejected(reason=reason):
+            yield "  verified    ", f"no: {reason}"
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:

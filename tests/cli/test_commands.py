@@ -160,9 +160,17 @@ def test_a_policy_that_cannot_be_read(
     assert "policyViewer" in (github / "GITHUB_STEP_SUMMARY").read_text()
 
 
-@pytest.mark.parametrize("command", ["verify", "gate", "policy check", "attest"])
+@pytest.mark.parametrize(
+    "command", ["verify", "gate", "policy check", "attest", "list", "discover"]
+)
 def test_an_error_of_use_has_the_form_of_the_verb(kms_world: World, command: str) -> None:
-    names = {"verify": "verdicts", "gate": "verdicts", "policy check": "decisions"}
+    names = {
+        "verify": "verdicts",
+        "gate": "verdicts",
+        "policy check": "decisions",
+        "list": "attestations",
+        "discover": "images",
+    }
     result = kms_world.run(*command.split(), "--nonsense", "--format", "json")
     assert result.code == 2
     document: dict[str, Any] = json.loads(result.out)

@@ -12,6 +12,7 @@ from hypothesis import given
 from step.discovery.record import Discovered, Origin
 from step.events import Progress
 from step.reporting.console import Terminal
+from step.reporting.receipts import discovery
 from step.reporting.report import Report
 from tests.reporting import runner
 from tests.reporting.reports import (
@@ -82,7 +83,7 @@ def test_discovered() -> None:
         Discovered(APP, Origin("the registry", tag="v1\n::error::x")),
         Discovered(WEB, Origin("-")),
     ]
-    Terminal(out, err, {}).discovered(found)
+    Terminal(out, err, {}).result(discovery(found, []).lines())
     assert err.text() == ""
     assert out.text().splitlines() == [
         str(APP),

@@ -25,7 +25,7 @@ from step.errors import (
     Unavailable,
 )
 from step.events import Failure
-from step.reporting.receipts import listing
+from step.reporting.receipts import discovery
 from step.reporting.report import Report
 from step.reporting.result import document, fitted
 from tests.reporting import runner
@@ -172,7 +172,7 @@ def test_a_receipt_says_where_the_digest_came_from() -> None:
 @given(HOSTILE)
 def test_hostile_origins_start_no_command(text: str) -> None:
     found = [Discovered(APP, Origin(text, tag=text))]
-    listed = listing(found, [REFUSED])
+    listed = document(discovery(found, [REFUSED]))
     assert runner.commands(listed) == []
     [one] = json.loads(listed)["images"]
     assert list(one) == ["image", "digest", "origin"]
