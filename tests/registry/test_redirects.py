@@ -118,7 +118,7 @@ def test_a_redirect_to_a_host_that_cannot_be_one_is_unavailable(
     start: Callable[[Script], Server], clock: FakeClock
 ) -> None:
     server = start(replies(Reply(302, {"Location": f"https://{'a' * 70}.example/"})))
-    with pytest.raises(Unavailable, match="did not answer: .*label (?:empty or )?too long"):
+    with pytest.raises(Unavailable, match=r"did not answer: .*label (?:empty or )?too long"):
         anonymous(clock).resolve(tag(server))
 
 
