@@ -97,10 +97,10 @@ class _Request:
         images = [one.image for one in discovered]
         if only:
             return Work(discovered, names, check(images, checks, connection))
-        if elsewhere and len(images) * len(names) > 1:
+        if elsewhere and len(names) > 1:
             raise BadInput(
-                "one signature is given for several images or attestors",
-                "A signature made elsewhere is for one image; run once for each.",
+                "one signature is given for several attestors",
+                "A signature made elsewhere names one key; run once for each attestor.",
             )
         signer = self.key.signer(edge, connection)
         judge = policy.judge(self.place, connection, terminal) if policy else None

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.world import ATTESTOR, DIGEST, IMAGE, PROJECT, Result, World, kms_seed
+from tests.world import ATTESTOR, DIGEST, IMAGE, PROJECT, Result, World, image, kms_seed
 
 NAME = IMAGE.partition("@")[0]
 BUILD = f"projects/{PROJECT}/locations/europe-west1/builds/6a1c0f52-52b3-4b07-a9b9-0f6c1fbb44b7"
@@ -271,3 +271,18 @@ def test_a_build_by_its_id_alone_is_in_the_region_of_the_step(
     arguments = ["--build", BUILD.rpartition("/")[2], "--project", PROJECT, "--format", "json"]
     [found] = discovered(world.run("discover", *arguments))
     assert found["image"] == IMAGE
+
+
+def test_a_signature_made_elsewhere_is_for_one_image(kms_world: World, tmp_path: Path) -> None:
+    """Which of several it is for cannot be told; they are named, so that one can be picked."""
+    signature = tmp_path / "signature"
+    signature.write_bytes(b"x")
+    made = ("--signature-file", str(signature), "--public-key-id", "key")
+    error = kms_world.attest(str(image("7")), *made).error
+    assert error["exit_code"] == 2
+    assert f"2 images were found where 1 was asked for: {IMAGE}" in error["message"]
+    assert kms_world.methods == []
+    error = kms_world.attest(*made, "--attestor", ATTESTOR + "-2").error
+    assert error["exit_code"] == 2
+    assert "one signature is given for several attestors" in error["message"]
+    assert kms_world.methods == []
