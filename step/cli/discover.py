@@ -10,8 +10,7 @@ import typer
 from step.cli import options as opt
 from step.cli.edge import Edge
 from step.cli.images import ImageChoice
-from step.cli.outcome import show, warn_of_emulator
-from step.errors import StepError
+from step.cli.outcome import UNCHANGED, show, telling, warn_of_emulator
 
 if TYPE_CHECKING:
     from step.discovery.record import Discovered
@@ -35,9 +34,7 @@ def discover(
     terminal = Terminal(sys.stdout, sys.stderr, edge.environ)
     discovered: tuple[Discovered, ...] = ()
     failures: list[Failure] = []
-    try:
+    with telling(lambda error: failures.append(Failure(None, None, error)), UNCHANGED):
         warn_of_emulator(terminal, edge)
         discovered = images.discover(edge, edge.connection(), project)
-    except StepError as error:
-        failures.append(Failure(None, None, error))
     raise typer.Exit(show(discovery(discovered, failures), edge, format))

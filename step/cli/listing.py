@@ -11,8 +11,8 @@ import typer
 from step.cli import options as opt
 from step.cli.attestors import AttestorChoice
 from step.cli.edge import Edge
-from step.cli.outcome import show, warn_of_emulator
-from step.errors import NotFound, StepError
+from step.cli.outcome import UNCHANGED, show, telling, warn_of_emulator
+from step.errors import NotFound
 from step.model.names import AttestorName, ProjectName
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def list_(
     terminal = Terminal(sys.stdout, sys.stderr, edge.environ)
     listed: list[Listed] = []
     failures: list[Failure] = []
-    try:
+    with telling(lambda error: failures.append(Failure(None, None, error)), UNCHANGED):
         warn_of_emulator(terminal, edge)
         named: Sequence[ImageRef] = [ImageRef.parse(one) for one in images or ()]
         connection = edge.connection()
@@ -56,8 +56,6 @@ def list_(
                 listed.append(one)
             else:
                 failures.append(one)
-    except StepError as error:
-        failures.append(Failure(None, None, error))
     if not listed and not failures:
         terminal.remark("no attestation was found")
     raise typer.Exit(show(listing(listed, failures), edge, format))

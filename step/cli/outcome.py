@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
@@ -31,6 +32,9 @@ R = TypeVar("R", bound="Result")
 
 # What a shell reports for a program that Ctrl-C ended.
 INTERRUPTED = 130
+# What running again does after an interrupt.
+_REUSED = "Run again: what was done by then is reused."
+UNCHANGED = "Run again; nothing was changed."
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,12 +176,28 @@ def bug(error: Exception) -> StepError:
     )
 
 
+@contextmanager
+def telling(tell: Callable[[StepError], object], again: str) -> Iterator[None]:
+    """Hand over whatever ends the work as an error like any other: what was done is told too.
+
+    `again` says, after an interrupt, what running again does.
+    """
+    try:
+        yield
+    except StepError as error:
+        tell(error)
+    except KeyboardInterrupt:
+        tell(Interrupted("interrupted", again))
+    except Exception as error:  # noqa: BLE001 - no bug may hide a result, or look like a yes
+        tell(bug(error))
+
+
 def _watch(start: Callable[[], Work], terminal: Terminal, build: str | None) -> Report:
     from step.events import Failure, Progress
 
     results: list[Passed | Receipt | Decision | Failure] = []
     work = Work((), (), iter(()))
-    try:
+    with telling(lambda error: results.append(Failure(None, None, error)), _REUSED):
         work = start()
         several = len(work.images) * max(len(work.attestors), 1) > 1
         whom = f" for {_named(work.attestors)}" if work.attestors else ""
@@ -189,13 +209,6 @@ def _watch(start: Callable[[], Work], terminal: Terminal, build: str | None) -> 
                 terminal.progress(event, which=several)
             else:
                 results.append(event)
-    except StepError as error:
-        results.append(Failure(None, None, error))
-    except KeyboardInterrupt:
-        ended = Interrupted("interrupted", "Run again: what was done by then is reused.")
-        results.append(Failure(None, None, ended))
-    except Exception as error:  # noqa: BLE001 - what was done must be told all the same
-        results.append(Failure(None, None, bug(error)))
     return _report(work, results, build)
 
 

@@ -13,7 +13,6 @@ from step.cli.edge import Edge
 from step.cli.groups import grouped
 from step.cli.help import Verb
 from step.cli.judge import PlaceChoice, PolicyChoice
-from step.errors import Interrupted, StepError
 from step.model.names import AttestorName
 
 if TYPE_CHECKING:
@@ -71,20 +70,13 @@ def check(
     edge: Edge = context.obj
     terminal = Terminal(sys.stdout, sys.stderr, edge.environ)
     found: list[Decision | Undecided] = []
-    try:
+    with outcome.telling(lambda error: found.append(Undecided(None, error)), outcome.UNCHANGED):
         outcome.warn_of_emulator(terminal, edge)
         edge.refuse_empty(policy, place)
         expected = tuple(AttestorName.parse(name, policy.project) for name in attestor or ())
         connection = edge.connection()
         judge = policy.judge(place, connection, terminal)
         found.extend(decide(images, judge, connection, expected))
-    except StepError as error:
-        found.append(Undecided(None, error))
-    except KeyboardInterrupt:
-        ended = Interrupted("interrupted", "Run again; nothing was changed.")
-        found.append(Undecided(None, ended))
-    except Exception as error:  # noqa: BLE001 - what was decided must be told all the same
-        found.append(Undecided(None, outcome.bug(error)))
     evaluation = Evaluation(
         tuple(one for one in found if isinstance(one, Decision)),
         tuple(one for one in found if isinstance(one, Undecided)),

@@ -12,9 +12,8 @@ from step.cli import options as opt
 from step.cli.attestors import AttestorChoice
 from step.cli.edge import Edge
 from step.cli.images import ImageChoice
-from step.cli.outcome import bug, prepare, show, write_files
+from step.cli.outcome import UNCHANGED, prepare, show, telling, write_files
 from step.clock import parse_duration
-from step.errors import Interrupted, StepError
 
 if TYPE_CHECKING:
     from step.events import Failure
@@ -69,16 +68,9 @@ class Question:
 
         verdicts: list[Verdict] = []
         failures: list[Failure] = []
-        try:
+        with telling(lambda error: failures.append(Failure(None, None, error)), UNCHANGED):
             prepare(Terminal(sys.stdout, sys.stderr, edge.environ), edge, output_file)
             self._ask(edge, timeout, verdicts, failures)
-        except StepError as error:
-            failures.append(Failure(None, None, error))
-        except KeyboardInterrupt:
-            ended = Interrupted("interrupted", "Run again; nothing was changed.")
-            failures.append(Failure(None, None, ended))
-        except Exception as error:  # noqa: BLE001 - no bug may look like a yes
-            failures.append(Failure(None, None, bug(error)))
         found = Verification(tuple(verdicts), tuple(failures))
         return write_files(found, edge, output_file)
 

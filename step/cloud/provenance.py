@@ -11,21 +11,13 @@ from google.protobuf.json_format import Error, MessageToDict
 from google.protobuf.message import DecodeError
 from grafeas import grafeas_v1
 
-from step.cloud.connection import CONTAINER_ANALYSIS, Connection
-from step.cloud.failures import Method
+from step.cloud.connection import Connection
+from step.cloud.records import recorded
 from step.errors import BadInput
 from step.model.image import ImageRef
 from step.model.names import ProjectName
 from step.model.provenance import BuildRecord
 
-_LIST = Method(
-    "ListOccurrences",
-    CONTAINER_ANALYSIS,
-    "roles/containeranalysis.occurrences.viewer",
-    "the project where the image's builds are recorded",
-)
-# At most 1000: https://github.com/googleapis/googleapis/blob/master/grafeas/v1/grafeas.proto
-_PAGE_SIZE = 100
 # What an Any says that it holds, when it is a build of Cloud Build.
 _BUILD = "type.googleapis.com/google.devtools.cloudbuild.v1.Build"
 
@@ -55,30 +47,12 @@ class Provenance:
         An occurrence may hold several forms of record, and each is one. Needs
         roles/containeranalysis.occurrences.viewer on the project.
         """
-        token = ""
-        while True:
-            page = self._connection.call(
-                _LIST,
-                self._connection.occurrences.list_occurrences,
-                grafeas_v1.ListOccurrencesRequest(
-                    parent=str(project),
-                    filter=f'kind="BUILD" AND resourceUrl="{image.resource_uri}"',
-                    page_size=_PAGE_SIZE,
-                    page_token=token,
-                ),
-                str(project),
-            )
-            for found in page.occurrences:
-                plain = grafeas_v1.Occurrence.pb(found)
-                about_it = plain.resource_uri.endswith(f"@{image.digest}")
-                if plain.kind == grafeas_v1.NoteKind.BUILD and about_it:
-                    yield from (
-                        StoredRecord(plain.name, plain.note_name, one)
-                        for one in _records(plain.build)
-                    )
-            token = page.next_page_token
-            if not token:
-                return
+        chosen = f'kind="BUILD" AND resourceUrl="{image.resource_uri}"'
+        for found in recorded(self._connection, project, image, chosen):
+            plain = grafeas_v1.Occurrence.pb(found)
+            if plain.kind == grafeas_v1.NoteKind.BUILD:
+                for record in _records(plain.build):
+                    yield StoredRecord(plain.name, plain.note_name, record)
 
 
 def _records(build: Any) -> Iterator[BuildRecord | BadInput]:

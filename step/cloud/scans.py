@@ -9,20 +9,11 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grafeas import grafeas_v1
 
-from step.cloud.connection import CONTAINER_ANALYSIS, Connection
-from step.cloud.failures import Method
+from step.cloud.connection import Connection
+from step.cloud.records import recorded
 from step.model.image import ImageRef
 from step.model.names import ProjectName
 from step.model.vulnerability import Discovery, PackageIssue, Severity, Vulnerability
-
-_LIST = Method(
-    "ListOccurrences",
-    CONTAINER_ANALYSIS,
-    "roles/containeranalysis.occurrences.viewer",
-    "the project that holds the image's scans",
-)
-# The most that a page may hold: grafeas/v1/grafeas.proto, ListOccurrencesRequest.page_size.
-_PAGE_SIZE = 1000
 
 
 class Scans:
@@ -44,27 +35,9 @@ class Scans:
         return map(_vulnerability, self._of(image, "VULNERABILITY"))
 
     def _of(self, image: ImageRef, kind: str) -> Iterator[grafeas_v1.Occurrence]:
-        token = ""
-        while True:
-            page = self._connection.call(
-                _LIST,
-                self._connection.occurrences.list_occurrences,
-                grafeas_v1.ListOccurrencesRequest(
-                    parent=str(self._project),
-                    filter=f'has_suffix(resourceUrl, "{image.digest}") AND kind="{kind}"',
-                    page_size=_PAGE_SIZE,
-                    page_token=token,
-                ),
-                str(self._project),
-            )
-            # Whatever the service makes of the filter, of another image nothing counts; of another
-            # kind, an occurrence is a scan without status or a vulnerability without severity.
-            for one in page.occurrences:
-                if one.resource_uri.endswith(f"@{image.digest}"):
-                    yield one
-            token = page.next_page_token
-            if not token:
-                return
+        # One of another kind is a scan without status, or a vulnerability without severity.
+        chosen = f'has_suffix(resourceUrl, "{image.digest}") AND kind="{kind}"'
+        return recorded(self._connection, self._project, image, chosen)
 
 
 def _discovery(found: grafeas_v1.Occurrence) -> Discovery:

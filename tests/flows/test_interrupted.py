@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -193,3 +194,23 @@ def test_nothing_more_is_created_once_a_run_has_ended(make_world: Callable[..., 
         if "(work)" in worker.name:
             worker.join()
     assert world.count("CreateOccurrence") <= 8
+
+
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [(("list", "--attestor", ATTESTOR), "attestations"), (("discover", IMAGE), "images")],
+)
+def test_list_and_discover_say_that_they_were_ended(
+    kms_world: World, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], kind: str
+) -> None:
+    """An empty list must not look like an answer."""
+    owner = "step.gate.listing" if kind == "attestations" else "step.discovery.images.find_images"
+
+    def cut_off(*_: object, **__: object) -> None:
+        end()
+
+    monkeypatch.setattr(owner, cut_off)
+    result = kms_world.run(*command, "--format", "json")
+    document = json.loads(result.out)
+    assert (result.code, document[kind]) == (130, [])
+    assert [one["message"] for one in document["errors"]] == ["interrupted"]

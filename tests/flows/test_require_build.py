@@ -287,7 +287,8 @@ def test_a_value_of_an_unknown_type_is_passed_over(kms_world: World) -> None:
     assert accepted == f"{name}: builder '{WORKER}'"
 
 
-def test_every_page_is_read(kms_world: World) -> None:
+def test_every_page_is_read(kms_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("step.cloud.records._PAGE_SIZE", 100)
     put(kms_world, document=changed(V1, "predicate/runDetails/builder/id", "mine"), count=100)
     told = refusal(attest(kms_world, *ALL))
     assert "(5) " in told

@@ -1,0 +1,47 @@
+"""What a project has recorded of an image: its occurrences, of any kind, as the API has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from grafeas import grafeas_v1
+
+from step.cloud.connection import CONTAINER_ANALYSIS, Connection
+from step.cloud.failures import Method
+from step.model.image import ImageRef
+from step.model.names import ProjectName
+
+_LIST = Method(
+    "ListOccurrences",
+    CONTAINER_ANALYSIS,
+    "roles/containeranalysis.occurrences.viewer",
+    "the project that holds the image's records",
+)
+# The most that a page may hold: grafeas/v1/grafeas.proto, ListOccurrencesRequest.page_size.
+_PAGE_SIZE = 1000
+
+
+def recorded(
+    connection: Connection, project: ProjectName, image: ImageRef, chosen: str
+) -> Iterator[grafeas_v1.Occurrence]:
+    """The occurrences of an image's digest that a filter chooses, read page by page as used.
+
+    Whatever the service makes of the filter, of another digest none is returned; of another kind,
+    one may be. Needs roles/containeranalysis.occurrences.viewer on the project.
+    """
+    token = ""
+    while True:
+        page = connection.call(
+            _LIST,
+            connection.occurrences.list_occurrences,
+            grafeas_v1.ListOccurrencesRequest(
+                parent=str(project), filter=chosen, page_size=_PAGE_SIZE, page_token=token
+            ),
+            str(project),
+        )
+        for one in page.occurrences:
+            if one.resource_uri.endswith(f"@{image.digest}"):
+                yield one
+        token = page.next_page_token
+        if not token:
+            return
