@@ -15,14 +15,16 @@ RUN apt-get update \
 WORKDIR /src
 COPY requirements/build.txt requirements/runtime.txt requirements/
 # The tools live in one environment, the program in another, which gets no pip; scripts and headers
-# of an environment are for people who work in it.
+# of an environment are for people who work in it. A lock is whole: nothing else may come with it.
 RUN python3 -m venv /opt/build \
     && python3 -m venv --without-pip /opt/binauthz-attest \
     && rm -r /opt/binauthz-attest/bin/*ctivate* /opt/binauthz-attest/include \
-    && /opt/build/bin/python -m pip install --no-cache-dir --require-hashes \
+    && /opt/build/bin/python -m pip install --no-cache-dir --require-hashes --no-deps \
         --requirement requirements/build.txt \
+    && /opt/build/bin/python -m pip check \
     && /opt/build/bin/python -m pip --python /opt/binauthz-attest/bin/python3 install \
-        --no-cache-dir --no-compile --require-hashes --requirement requirements/runtime.txt
+        --no-cache-dir --no-compile --require-hashes --no-deps --requirement requirements/runtime.txt \
+    && /opt/build/bin/python -m pip --python /opt/binauthz-attest/bin/python3 check
 COPY . .
 # What the program never reads goes first. Bytecode is then made for the rest; it is not checked
 # against the sources' times, which layers need not keep.

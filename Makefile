@@ -1,21 +1,30 @@
 # Everything a contributor runs. `make` alone lists it.
 #
-# Needs python3 (3.11 or newer) with venv, make and git; the rest is installed into .venv from
-# requirements/dev.txt, hash by hash.
+# Needs python3 (3.11 or newer) with venv, make and git; the rest is installed into .venv from the
+# locks in requirements/, hash by hash: what the program needs for the demo, all of it for the tests.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+# Nothing is compiled when it is installed, so what is imported must be allowed to be, once.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.locked
+RUNTIME_STAMP := $(VENV)/.runtime.txt
+DEV_STAMP := $(VENV)/.dev.txt
 SOURCES := $(wildcard step tests benchmarks examples requirements)
-SCRIPTS := .ci/run .ci/base .ci/pin-action .ci/publish-action $(wildcard examples/*/*.sh tests/vectors/*.sh)
+SCRIPTS := requirements/install .ci/run .ci/locks .ci/base .ci/pin-action .ci/publish-action $(wildcard examples/*/*.sh tests/vectors/*.sh)
+# A worker that dies ends the run; xdist would go on without what it had to do.
+AT_ONCE := --numprocesses=auto --dist=loadfile --max-worker-restart=0
+# Branch coverage, which takes as long again: make test COVERAGE=--cov
+COVERAGE ?=
 # Passed to pytest, for example: make test ARGS='-k payload'
 ARGS ?=
+# Passed to the benchmark, for example: make bench BENCH='--python python3.13 --rounds 31'
+BENCH ?=
 # Passed to the lock, for example: make lock LOCK='--upgrade-package rich'
 LOCK ?=
 IMAGE ?= localhost/binauthz-attest:dev
@@ -30,45 +39,40 @@ RUNTIME =
 #   make image IMAGE_ARGS='--network host --volume /etc/pip.conf:/etc/pip.conf:ro'
 IMAGE_ARGS =
 
-# The first of these that runs and is new enough; a version manager's shim may exist and not run.
-CHOOSE_PYTHON = for python in "$(PYTHON)" python3.14 python3.13 python3.12 python3.11; do \
-	  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; done
-
-# Errors only: a mirror's warnings are its owner's affair.
-INSTALL = $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
-
 # No index, no link and no path gets into a lock: it holds on any machine, whatever serves its packages.
-COMPILE = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
-	--custom-compile-command 'make lock' $(LOCK)
+COMPILE = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 \
+	--generate-hashes --no-strip-extras --custom-compile-command 'make lock' $(LOCK)
 
 .PHONY: help
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: env
-env: $(STAMP) ## make .venv from the lock; done again only when the lock changes
+env: $(DEV_STAMP) ## make .venv from the lock; done again only when the lock changes
 
-# The stamp is a copy of the lock, so that only its content counts, not when it was written.
-$(STAMP): requirements/dev.txt
-	@if cmp --silent $< $@; then touch $@; exit; fi; \
-	$(CHOOSE_PYTHON); \
-	if [ -z "$$python" ]; then \
-	  echo 'make env: python3 is missing or older than 3.11; on Debian: apt install python3 python3-venv, or set PYTHON=' >&2; exit 1; fi; \
-	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
-	  echo "make env: $$python has no venv or ensurepip; on Debian: apt install python3-venv" >&2; exit 1; fi; \
-	echo "make env: $$("$$python" --version) into $(VENV)"; \
-	"$$python" -m venv --clear $(VENV); \
-	$(INSTALL) --require-hashes --requirement $<; \
-	$(INSTALL) --no-deps --no-build-isolation --editable .; \
-	cp $< $@
+$(RUNTIME_STAMP): requirements/runtime.txt
+	@requirements/install runtime $(VENV) "$(PYTHON)"
+
+$(DEV_STAMP): requirements/dev.txt $(RUNTIME_STAMP)
+	@requirements/install dev $(VENV) "$(PYTHON)"
 
 .PHONY: demo
-demo: env ## attest an image against the emulator, on this machine
+demo: $(RUNTIME_STAMP) ## attest an image against the emulator, on this machine
 	@$(BIN)/python examples/demo/run.py
+	@requirements/install program $(VENV) "$(PYTHON)"
 
 .PHONY: test
-test: env ## run every test, with branch coverage
-	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --cov --cov-report=term $(ARGS)
+test: env ## run every test but those of the image
+	@echo 'make: starting the tests'
+	@$(BIN)/python -m pytest $(AT_ONCE) -m 'not image' $(COVERAGE) $(ARGS)
+
+.PHONY: container
+container: env ## build the image and run its tests; needs root and buildah
+	@$(BIN)/python -m pytest $(AT_ONCE) -m image $(ARGS)
+
+.PHONY: unit
+unit: env ## run the tests that need no tool of the system, in a minute
+	@$(BIN)/python -m pytest $(AT_ONCE) --hypothesis-profile=quick --dist=worksteal -m 'not tool' --ignore=tests/real $(ARGS)
 
 .PHONY: lint
 lint: env ## style, types, import directions
@@ -91,14 +95,18 @@ check: env ## Dockerfile, action, pipelines and examples, shell scripts
 	else echo 'make check: shellcheck is missing; on Debian: apt install shellcheck' >&2; exit 1; fi
 
 .PHONY: bench
-bench: env ## measure, as ratios
-	@$(BIN)/python benchmarks/attest.py
+bench: env ## measure what a run costs, beside gcloud, and write docs/performance.md
+	@$(BIN)/python -m benchmarks.bench --image '$(IMAGE)' $(BENCH)
 
 .PHONY: lock
 lock: env ## make the locks again from pyproject.toml
 	@$(COMPILE) --output-file requirements/runtime.txt pyproject.toml
 	@$(COMPILE) --output-file requirements/build.txt --group build
 	@$(COMPILE) --output-file requirements/dev.txt --constraints requirements/runtime.txt --group dev pyproject.toml
+
+.PHONY: locks
+locks: ## install both locks with every Python here, and with the oldest and the newest pip
+	@.ci/locks
 
 .PHONY: vectors
 vectors: env ## make the test vectors again with gcloud, openssl and gpg

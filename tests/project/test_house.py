@@ -2,16 +2,15 @@
 
 import ast
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
-import pytest
+from tests.project.tracked import ROOT, tracked, tracked_texts
 
-ROOT = Path(__file__).resolve().parents[2]
-SOURCES = sorted((ROOT / "step").rglob("*.py"))
+
+def modules(folder: str) -> list[Path]:
+    """The modules in a folder, as far as they are tracked."""
+    return [ROOT / name for name in tracked() if re.fullmatch(rf"{folder}/.+\.py", name)]
 
 
 def shown(path: Path) -> str:
@@ -20,34 +19,13 @@ def shown(path: Path) -> str:
 
 def outside(*packages: str) -> list[Path]:
     """Sources of `step` that are in none of these packages."""
-    return [path for path in SOURCES if path.relative_to(ROOT).parts[1] not in packages]
-
-
-@cache
-def texts() -> dict[str, str]:
-    """Every text file that is or could be committed."""
-    if shutil.which("git") is None or not (ROOT / ".git").exists():
-        pytest.skip("not a git checkout, or git is not installed")
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    found: dict[str, str] = {}
-    for name in filter(None, listed.stdout.split("\0")):
-        path = ROOT / name
-        # A file may be deleted and not yet committed; a binary one has no text to search.
-        if path.is_file() and b"\0" not in (content := path.read_bytes()):
-            found[name] = content.decode()
-    return found
+    return [path for path in modules("step") if path.relative_to(ROOT).parts[1] not in packages]
 
 
 def matches(pattern: str) -> list[str]:
     return [
         f"{name}: {match.group()}"
-        for name, text in texts().items()
+        for name, text in tracked_texts().items()
         for match in re.finditer(pattern, text, flags=re.MULTILINE)
     ]
 
@@ -86,14 +64,14 @@ def uses(paths: list[Path], pattern: str) -> list[str]:
 def test_no_file_is_longer_than_a_reader_can_hold() -> None:
     lengths = {
         shown(path): len(path.read_text().splitlines())
-        for path in [*SOURCES, *(ROOT / "tests").rglob("*.py")]
+        for path in [*modules("step"), *modules("tests")]
     }
     assert {name: length for name, length in lengths.items() if length > 500} == {}
 
 
 def test_no_module_is_named_for_having_no_subject() -> None:
     vague = {"base", "common", "helpers", "manager", "misc", "utils"}
-    assert [shown(path) for path in SOURCES if vague & {path.stem, path.parent.name}] == []
+    assert [shown(path) for path in modules("step") if vague & {path.stem, path.parent.name}] == []
 
 
 def test_nothing_is_left_for_later() -> None:
@@ -131,7 +109,7 @@ def test_only_the_command_line_ends_the_process() -> None:
 
 def test_the_model_opens_nothing_and_has_no_clock() -> None:
     """The imports of the model are a contract of import-linter; these need none."""
-    model = sorted((ROOT / "step" / "model").rglob("*.py"))
+    model = modules("step/model")
     clock = r"(?:.+\.)?(?:datetime|date)\.(?:now|utcnow|today)"
     assert uses(model, rf"open|exec|eval|compile|__import__|breakpoint|globals|{clock}") == []
 
