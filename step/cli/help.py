@@ -29,7 +29,11 @@ _EXAMPLES = {
         "discover docker.io/library/debian:13 --resolve-tags",
     ),
     "payload": ("payload IMAGE > payload.json",),
-    "emulator": ("emulator --seed seed.yaml --port 9010 --visibility-delay 3s",),
+    "emulator": (
+        "emulator --seed seed.yaml -- bash",
+        "emulator --seed seed.yaml -- ./try-attest.sh",
+        "emulator --seed seed.yaml --port 9010 --visibility-delay 3s",
+    ),
     "show": ("policy show --project P",),
     "check": (
         "policy check IMAGE --project P --cluster us-east1.prod",

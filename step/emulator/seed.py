@@ -1,5 +1,6 @@
 """What an emulator starts with, read from YAML; every unknown key is refused."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -108,6 +109,22 @@ class Seed:
             occurrences=top.list("occurrences", lambda node: node.message(grafeas_v1.Occurrence)),
             iam_policies=top.messages("iam_policies", policy_pb2.Policy),
         )
+
+    @property
+    def project_ids(self) -> frozenset[str]:
+        """The projects that it names, in whatever resource."""
+        names = [
+            *(key.name for key in self.keys),
+            *(note.name for note in self.notes),
+            *(name for one in self.attestors for name in (one.name, one.note)),
+            *(policy.name for policy in self.policies),
+            *(str(policy.get("name")) for policy in self.platform_policies),
+            *(build.name or f"projects/{build.project_id}" for build in self.builds),
+            *(name for one in self.occurrences for name in (one.name, one.note_name)),
+            *self.iam_policies,
+        ]
+        matches = (re.match("projects/([^/]+)", name) for name in names)
+        return frozenset(self.projects) | {match[1] for match in matches if match}
 
 
 def plant(

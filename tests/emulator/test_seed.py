@@ -291,3 +291,27 @@ def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe\xff")
     with pytest.raises(EmulatorError, match=r"cannot read the seed .*: it is not UTF-8 text"):
         Seed.load(binary)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "projects: {p: {number: 1}}",
+        "keys: [{name: projects/p/locations/global/keyRings/r/cryptoKeys/k}]",
+        "notes: [{name: projects/p/notes/n}]",
+        "attestors: [{name: projects/p/attestors/a, note: projects/p/notes/n}]",
+        "policies: [{name: projects/p/policy}]",
+        "platform_policies: [{name: projects/p/platforms/gke/policies/x}]",
+        "builds: [{id: one, projectId: p}]",
+        "builds: [{name: projects/p/locations/l/builds/one}]",
+        "occurrences: [{noteName: projects/p/notes/n, resourceUri: https://example.com/q}]",
+        "iam_policies: {projects/p/notes/n: {}}",
+    ],
+)
+def test_the_projects_are_those_of_every_resource(text: str) -> None:
+    assert Seed.parse(text).project_ids == {"p"}
+
+
+def test_the_projects_of_an_attestor_and_its_note_are_two() -> None:
+    text = "attestors: [{name: projects/p/attestors/a, note: projects/q/notes/n}]"
+    assert Seed.parse(text).project_ids == {"p", "q"}

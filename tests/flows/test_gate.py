@@ -64,6 +64,13 @@ def starts(world: World, *arguments: str, command: Sequence[str] = ("start", "it
         gate(world, *arguments, command=command)
 
 
+def test_what_became_no_other_program_has_its_signals_back(note: World, programs: Programs) -> None:
+    """Without them, a peer that hangs up ends the process: here, a worker of the tests, far on."""
+    put(note, signed())
+    starts(note)
+    assert signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN
+
+
 def test_a_yes_starts_the_command_with_the_image(note: World, programs: Programs) -> None:
     put(note, signed())
     put(note, signed(image=OTHER), image=OTHER)

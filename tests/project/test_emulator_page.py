@@ -11,6 +11,7 @@ import pytest
 import typer.main
 
 import step.cli
+from step.cli.emulator import environment_for
 from step.emulator import Emulator, EmulatorError, Fault, Seed, webhook
 from step.emulator.platform_checks import CHECK
 
@@ -37,7 +38,8 @@ def test_the_seed_is_one() -> None:
 
 
 def test_the_table_has_every_fault_with_its_methods() -> None:
-    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| (.*?) \|", PAGE, re.MULTILINE))
+    section = PAGE.partition("\n## Delays and faults\n")[2]
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| (.*?) \|", section, re.MULTILINE))
     with pytest.raises(EmulatorError) as caught:
         Fault.parse("AsymmetricSign=NO_SUCH_FAULT")
     known = set(re.findall(r"[A-Z_]{5,}", str(caught.value).partition("there are")[2]))
@@ -46,6 +48,19 @@ def test_the_table_has_every_fault_with_its_methods() -> None:
     for what, methods in rows.items():
         for method in re.findall(r"`(\w+)`", methods) or ["GetNote"]:
             assert Fault.parse(f"{method}={what}").what == what
+
+
+def test_the_table_has_every_variable() -> None:
+    section = PAGE.partition("\n## COMMAND\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+    seed = Seed(projects={"p": 1})
+    with Emulator(seed) as emulator:
+        found = environment_for(emulator, seed, {"http_proxy": "http://proxy.example"})
+    [overrides] = {name.rpartition("_")[0] for name in found if "_OVERRIDES_" in name}
+    names = {name for name in found if "_OVERRIDES_" not in name} | {f"{overrides}_…"}
+    # The last comes with the admission endpoint.
+    told = re.findall("`(.*?)`", " ".join(rows))
+    assert set(told) == names | {"BINAUTHZ_EMULATOR_ADMISSION_URL"}
 
 
 def test_the_table_of_checks_has_every_check() -> None:
