@@ -10,6 +10,7 @@ from contextlib import ExitStack
 import hypothesis
 import pytest
 
+from tests.running import WholeRun
 from tests.world import World, world
 
 # Tools that must be there, separated by commas: in CI a missing judge is a failure, not a skip.
@@ -17,7 +18,26 @@ REQUIRED = "BINAUTHZ_TESTS_REQUIRE_TOOLS"
 
 # How long an example takes says more about what else the machine does than about the code.
 hypothesis.settings.register_profile("steady", deadline=None)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
 hypothesis.settings.load_profile("steady")
+
+
+@pytest.hookimpl(trylast=True)  # when there is a terminal to tell
+def pytest_configure(config: pytest.Config) -> None:
+    """Watch the run, in the process that waits for the others."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if not hasattr(config, "workerinput") and terminal is not None:
+        config.pluginmanager.register(WholeRun(terminal))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a tool of the system, and what needs the image that is built by it."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if "tool" in fixtures:
+            item.add_marker(pytest.mark.tool)
+        if "engine" in fixtures:
+            item.add_marker(pytest.mark.image)
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +53,12 @@ def tool() -> Callable[[str], str]:
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def bash(tool: Callable[[str], str]) -> str:
+    """The shell that runs the scripts of pipelines and machines."""
+    return tool("bash")
 
 
 @pytest.fixture(autouse=True)

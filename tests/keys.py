@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import Enum
@@ -44,6 +45,20 @@ def _private_key(post_quantum: bool, bits: int, number: int) -> PrivateKey:
     if bits in _CURVES:
         return ec.generate_private_key(_CURVES[bits])
     return rsa.generate_private_key(65537, bits)
+
+
+class KnownRsaKeys:
+    """RSA keys for an emulator's Cloud KMS: every one has the same, in the order asked for."""
+
+    def __init__(self) -> None:
+        self._given = Counter[int]()
+
+    def __call__(self, bits: int) -> rsa.RSAPrivateKey:
+        self._given[bits] += 1
+        # None that a test has for itself.
+        key = _private_key(False, bits, -self._given[bits])
+        assert isinstance(key, rsa.RSAPrivateKey)
+        return key
 
 
 def private_pem(

@@ -18,7 +18,7 @@ from step.cli import main
 from step.emulator import Emulator, Seed
 from step.model.image import ImageRef
 from step.model.keys import Algorithm
-from tests.keys import PgpKind, make_private_key, pgp_public, public_pem
+from tests.keys import KnownRsaKeys, PgpKind, make_private_key, pgp_public, public_pem
 
 PROJECT = "my-project"
 ATTESTOR = f"projects/{PROJECT}/attestors/built-by-ci"
@@ -144,7 +144,7 @@ def world(
     """A world with one attestor that lists one KMS key, or with what the seed says."""
     clock = FakeClock()
     parsed = Seed.parse(yaml.safe_dump(dict(seed or kms_seed())), Path())
-    with Emulator(parsed, now=clock.now, **settings) as emulator:
+    with Emulator(parsed, now=clock.now, rsa_key=KnownRsaKeys(), **settings) as emulator:
         patch.setenv("BINAUTHZ_EMULATOR_HOST", emulator.grpc_address)
         yield World(emulator, clock, capture)
 

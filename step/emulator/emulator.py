@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from cryptography.hazmat.primitives.asymmetric import rsa
+
 from step.emulator.admission import Admission
 from step.emulator.binary_authorization import BinaryAuthorization, ValidationHelper
 from step.emulator.builds import CloudBuild
@@ -19,6 +21,7 @@ from step.emulator.dispatch import Dispatcher
 from step.emulator.faults import Fault
 from step.emulator.grafeas import Grafeas
 from step.emulator.iam import iam_services
+from step.emulator.keys import new_rsa_key
 from step.emulator.kms import KeyManagement
 from step.emulator.platform_checks import Checks
 from step.emulator.platform_policies import PlatformPolicies, PlatformPolicyEvaluation
@@ -40,7 +43,8 @@ class Emulator:
     With ``admission``, also an endpoint that a Kubernetes cluster can ask.
 
     ``visibility_delay`` is the age at which a new occurrence enters lists, measured by ``now``;
-    ``latency`` is slept, by ``sleep``, before each call. State lives as long as the object.
+    ``latency`` is slept, by ``sleep``, before each call; ``rsa_key`` gives RSA keys of a size,
+    which takes seconds where each is new. State lives as long as the object.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Emulator:
         faults: Iterable[Fault] = (),
         now: Callable[[], datetime] = _utc_now,
         sleep: Callable[[float], None] = time.sleep,
+        rsa_key: Callable[[int], rsa.RSAPrivateKey] = new_rsa_key,
         call_log: Path | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -65,7 +70,7 @@ class Emulator:
         self._admission_port = admission
         self._servers: tuple[GrpcServer, RestServer] | None = None
         self._admission: AdmissionServer | None = None
-        kms = KeyManagement(now)
+        kms = KeyManagement(now, rsa_key)
         grafeas = Grafeas(now, visibility_delay)
         authorization = BinaryAuthorization(now, _numbers(seed.projects))
         platform_policies = PlatformPolicies(now)

@@ -123,16 +123,23 @@ def wanted_input(scheme: Scheme) -> tuple[str, int | None]:
             return "data", None
 
 
-def _make(scheme: Scheme) -> tuple[PrivateKey, Callable[[bytes], bytes]]:
+def new_rsa_key(bits: int) -> rsa.RSAPrivateKey:
+    """An RSA key of that many bits, which takes up to seconds to find."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=bits)
+
+
+def _make(
+    scheme: Scheme, rsa_key: Callable[[int], rsa.RSAPrivateKey]
+) -> tuple[PrivateKey, Callable[[bytes], bytes]]:
     """A new private key and how it signs what ``wanted_input`` asks for."""
     match scheme:
         case RsaPss(bits, digest):
             pss = padding.PSS(padding.MGF1(digest), padding.PSS.DIGEST_LENGTH)
-            return _rsa(bits, pss, utils.Prehashed(digest))
+            return _rsa(rsa_key(bits), pss, utils.Prehashed(digest))
         case RsaPkcs1(bits, digest):
-            return _rsa(bits, padding.PKCS1v15(), utils.Prehashed(digest))
+            return _rsa(rsa_key(bits), padding.PKCS1v15(), utils.Prehashed(digest))
         case RsaRawPkcs1(bits):
-            return _rsa(bits, padding.PKCS1v15(), utils.NoDigestInfo())
+            return _rsa(rsa_key(bits), padding.PKCS1v15(), utils.NoDigestInfo())
         case Ecdsa(curve, digest):
             ecdsa = ec.ECDSA(utils.Prehashed(digest))
             ec_key = ec.generate_private_key(curve)
@@ -146,24 +153,24 @@ def _make(scheme: Scheme) -> tuple[PrivateKey, Callable[[bytes], bytes]]:
 
 
 def _rsa(
-    bits: int,
+    key: rsa.RSAPrivateKey,
     scheme: padding.AsymmetricPadding,
     digest: utils.Prehashed | utils.NoDigestInfo,
 ) -> tuple[PrivateKey, Callable[[bytes], bytes]]:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
     return key, lambda value: key.sign(value, scheme, digest)
 
 
 class SigningKey:
     """A private key, made when it is first used: RSA keys take seconds."""
 
-    def __init__(self, scheme: Scheme) -> None:
+    def __init__(self, scheme: Scheme, rsa_key: Callable[[int], rsa.RSAPrivateKey]) -> None:
         self.scheme = scheme
+        self._rsa_key = rsa_key
         self._lock = Lock()
 
     @cached_property
     def _made(self) -> tuple[PrivateKey, Callable[[bytes], bytes]]:
-        return _make(self.scheme)
+        return _make(self.scheme, self._rsa_key)
 
     def _pair(self) -> tuple[PrivateKey, Callable[[bytes], bytes]]:
         with self._lock:

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 import google_crc32c
 import grpc
+from cryptography.hazmat.primitives.asymmetric import rsa
 from google.cloud import kms_v1 as kms
 
-from step.emulator.keys import MlDsa, SigningKey, scheme_of, wanted_input
+from step.emulator.keys import MlDsa, SigningKey, new_rsa_key, scheme_of, wanted_input
 from step.emulator.refusal import (
     EmulatorError,
     Refusal,
@@ -59,8 +60,13 @@ class KeyManagement:
     HOST = "cloudkms.googleapis.com"
     TITLE = "Cloud Key Management Service (KMS) API"
 
-    def __init__(self, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        now: Callable[[], datetime],
+        rsa_key: Callable[[int], rsa.RSAPrivateKey] = new_rsa_key,
+    ) -> None:
         self._now = now
+        self._rsa_key = rsa_key
         self._lock = Lock()
         self._rings: dict[str, kms.KeyRing] = {}
         self._keys: dict[str, kms.CryptoKey] = {}
@@ -302,7 +308,7 @@ class KeyManagement:
             generate_time=self._now(),
         )
         scheme = scheme_of(algorithm, level.name)
-        self._versions[resource.name] = _Version(resource, SigningKey(scheme))
+        self._versions[resource.name] = _Version(resource, SigningKey(scheme, self._rsa_key))
         return resource
 
     def _change(

@@ -1,5 +1,7 @@
 """The REST side: JSON over HTTP on the APIs' real paths, on a loopback port."""
 
+from functools import cached_property
+
 import grpc
 
 from step.emulator.dispatch import Dispatcher
@@ -19,9 +21,13 @@ class RestServer:
     def __init__(self, dispatcher: Dispatcher, host: str, port: int) -> None:
         """Bind at once; EmulatorError when the address is not loopback or is taken."""
         self._dispatcher = dispatcher
-        self._routes = Routes(dispatcher.services)
         self._server = HttpServer(self._answer, loopback(host), port, limit=MAX_BODY)
         self.address = self._server.address
+
+    @cached_property
+    def _routes(self) -> Routes:
+        """Made for the first request: most runs never speak REST."""
+        return Routes(self._dispatcher.services)
 
     def stop(self) -> None:
         """Let calls in flight end, and release the port."""

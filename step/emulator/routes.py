@@ -7,6 +7,7 @@ syntax is that of https://github.com/googleapis/googleapis/blob/master/google/ap
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from urllib.parse import unquote
 
@@ -55,7 +56,7 @@ class Routes:
 
     def __init__(self, services: Iterable[Service]) -> None:
         self._routes = [
-            (route, re.compile(_pattern(route.template)))
+            (route, _pattern(route.template))
             for service in services
             for route in routes_of(service)
         ]
@@ -91,15 +92,21 @@ def _options(method: Method) -> Iterable[Mapping[str, str]]:
     if isinstance(method.service, Mixin):
         return method.service.options(method.name)
     package = method.request.__module__.partition(".types.")[0]
-    name = method.service.SERVICE.rpartition(".")[2]
+    return _published(package, method.service.SERVICE, method.name)
+
+
+@cache
+def _published(package: str, service: str, method: str) -> list[dict[str, str]]:
+    name = service.rpartition(".")[2]
     snake = _BEFORE_CAPITAL.sub("_", name).lower()
     module = import_module(f"{package}.services.{snake}.transports.rest_base")
     transport = getattr(module, f"_Base{name}RestTransport")
-    options: list[dict[str, str]] = getattr(transport, f"_Base{method.name}")._get_http_options()
+    options: list[dict[str, str]] = getattr(transport, f"_Base{method}")._get_http_options()
     return options
 
 
-def _pattern(template: str) -> str:
+@cache
+def _pattern(template: str) -> re.Pattern[str]:
     """A template as a regular expression with one group per variable."""
     parts, end = [], 0
     for variable in _VARIABLE.finditer(template):
@@ -110,7 +117,7 @@ def _pattern(template: str) -> str:
         parts.append("".join(_segment(segment, "[^/]+") + "/" for segment in segments))
         parts += [_segment(final, "[^/:]+" if last else "[^/]+"), ")"]
         end = variable.end()
-    return "".join([*parts, re.escape(template[end:])])
+    return re.compile("".join([*parts, re.escape(template[end:])]))
 
 
 def _segment(segment: str, wildcard: str) -> str:

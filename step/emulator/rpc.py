@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from operator import attrgetter
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -117,10 +118,17 @@ def rpc(
 
 def methods_of(service: Service) -> Iterator[Method]:
     """The remote methods of a service; ``get_note`` answers ``GetNote``."""
-    for attribute, handler in inspect.getmembers(service, inspect.ismethod):
-        traits = getattr(handler, "__rpc__", None)
-        if traits is None:
-            continue
-        request = inspect.signature(handler, eval_str=True).parameters["request"].annotation
-        name = "".join(word.capitalize() for word in attribute.split("_"))
-        yield Method(service, name, request, handler, traits)
+    for attribute, name, request, traits in _marked(type(service)):
+        yield Method(service, name, request, getattr(service, attribute), traits)
+
+
+@cache
+def _marked(kind: type[Service]) -> tuple[tuple[str, str, type[Any], Traits], ...]:
+    """Of each handler that is marked: attribute, method's name, type of its request, traits."""
+    found = []
+    for attribute, handler in inspect.getmembers(kind, inspect.isfunction):
+        if (traits := getattr(handler, "__rpc__", None)) is not None:
+            request = inspect.signature(handler, eval_str=True).parameters["request"].annotation
+            name = "".join(word.capitalize() for word in attribute.split("_"))
+            found.append((attribute, name, request, traits))
+    return tuple(found)

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import cache
 
 import pytest
 
 from step.emulator import Emulator, Seed
-from step.emulator.keys import SCHEMES
+from step.emulator.keys import SCHEMES, new_rsa_key
 from tests.emulator.world import RING, SEED, Clients, FakeClock
 
 
@@ -38,7 +39,7 @@ def key_pool() -> Iterator[Clients]:
         f"  - {{name: {RING}/cryptoKeys/{name}, algorithm: {name}, protection_level: HSM}}"
         for name in SCHEMES
     )
-    with Emulator(Seed.parse(f"keys:\n{keys}\n")) as running:
+    with Emulator(Seed.parse(f"keys:\n{keys}\n"), rsa_key=cache(new_rsa_key)) as running:
         made = Clients.of(running)
         yield made
         made.channel.close()

@@ -15,6 +15,8 @@ from tests.examples.pipelines import EXAMPLES, PROGRAM, ROOT, Machine, load
 from tests.keys import PgpKind, pgp_secret
 from tests.world import DIGEST, IMAGE, World, attestor_seed, kms_seed, pgp_seed
 
+pytestmark = pytest.mark.usefixtures("bash")
+
 NAME = IMAGE.partition("@")[0]
 SET_IMAGE = ["set", "image", "deployment/web", f"web={IMAGE}"]
 PASSPHRASE = "un deux trois"

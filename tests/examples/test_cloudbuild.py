@@ -14,6 +14,8 @@ from tests.flows.test_discovery import build_seed
 from tests.flows.test_policy import BLOCK, DENY, policy
 from tests.world import DIGEST, IMAGE, KEY, PROJECT, VERSION, World, attestor_seed
 
+pytestmark = pytest.mark.usefixtures("bash")
+
 ATTESTOR = f"projects/{PROJECT}/attestors/built-by-cloud-build"
 REQUIRE = {
     "evaluationMode": "REQUIRE_ATTESTATION",

@@ -29,6 +29,8 @@ from tests.world import (
     pgp_seed,
 )
 
+pytestmark = pytest.mark.usefixtures("bash")
+
 ACTION = load(ROOT / "action.yml")
 OURS = "OWNER/binauthz-attest@main"
 NAME = IMAGE.partition("@")[0]

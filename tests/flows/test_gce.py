@@ -16,6 +16,8 @@ from step.model.attestation import Signature
 from tests.flows.notes import public, put, signed, together
 from tests.world import ATTESTOR, IMAGE, World, attestor_seed
 
+pytestmark = pytest.mark.usefixtures("bash")
+
 ROOT = Path(__file__).resolve().parents[2]
 CLOUD_INIT: dict[str, Any] = yaml.safe_load(
     (ROOT / "examples" / "gce" / "cloud-init.yaml").read_text()
