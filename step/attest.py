@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import wait
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import TypeAlias
+from functools import partial
+from threading import Lock
+from typing import TYPE_CHECKING, TypeAlias
 
 from step.cloud.attestors import Attestors
 from step.cloud.connection import Connection
@@ -21,20 +24,24 @@ from step.errors import (
     StepError,
     Unavailable,
 )
-from step.evaluate import Judge, Undecided, decide
-from step.events import Failure, Progress
-from step.model.admission import Decision
+from step.events import Failure, Passed, Progress
 from step.model.attestation import Attestation, Attestor, Occurrence, Signature
 from step.model.image import ImageRef
 from step.model.keys import Key
 from step.model.names import AttestorName, NoteName, ProjectName
 from step.model.payload import Payload
-from step.preconditions import Check, Passed, check
-from step.side_by_side import side_by_side
+from step.side_by_side import ahead, side_by_side
 from step.signing.signer import Signer
 
-# New attestations have been seen to need seconds to be listed; no figure is published.
-_FIRST_PAUSE = timedelta(seconds=0.5)
+# What a plain run needs none of, and would take a tenth of its time to import.
+if TYPE_CHECKING:
+    from step.evaluate import Judge
+    from step.model.admission import Decision
+    from step.preconditions import Check
+
+# New attestations have been seen to need seconds to be listed; no figure is published. A look comes
+# late by no more than the shortest pause, or than a twentieth of the wait.
+_SHORTEST_PAUSE = timedelta(seconds=0.5)
 _LONGEST_PAUSE = timedelta(seconds=5)
 # After a lost answer: how long to read before the same attestation is sent again, and how often.
 _SETTLE = timedelta(seconds=10)
@@ -71,7 +78,7 @@ class Receipt:
     visible_after: timedelta | None = None
 
 
-Event: TypeAlias = Progress | Passed | Receipt | Decision | Failure
+Event: TypeAlias = "Progress | Passed | Receipt | Decision | Failure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +121,8 @@ def attest(
     if not images or not attestors:
         raise BadInput("there is nothing to attest", "Name at least one image and one attestor.")
     images = tuple(dict.fromkeys(images))
+    # While the first call is under way, what comes after it is imported, and connected.
+    opening = ahead(partial(_open, connection, signer, terms))
     readings = [_read(name, signer, Attestors(connection)) for name in dict.fromkeys(attestors)]
     read = list(side_by_side(readings))
     ready = [found for found in read if isinstance(found, _Ready)]
@@ -122,14 +131,19 @@ def attest(
         yield from (Failure(image, unread.name, unread.error) for image in images)
     if any(isinstance(unread.error, KeyNotRegistered) for unread in failed):
         return
+    # Where nothing is ready, nothing comes after it: what keeps it has kept the first call, too.
+    wait([opening] if ready else [])
     refused: set[ImageRef | None] = set()
     if terms.checks:
+        from step.preconditions import check
+
         for checked in check(images, terms.checks, connection):
             if isinstance(checked, Failure):
                 refused.add(checked.image)
             yield checked
+    looks = _Looks()
     pairs = [
-        _Pair(image, one.attestor, one.key, signer, connection, terms)
+        _Pair(image, one.attestor, one.key, signer, connection, terms, looks)
         for one in ready
         for image in images
         if image not in refused
@@ -144,6 +158,14 @@ def attest(
         yield from _admitted(attested, terms.judge, connection, attestors)
 
 
+def _open(connection: Connection, signer: Signer, terms: Terms) -> None:
+    """Import, and begin to connect, what is used once the attestor is known."""
+    signer.prepare()
+    _ = connection.occurrences
+    if terms.validate:
+        _ = connection.validation
+
+
 def _admitted(
     images: Sequence[ImageRef],
     judge: Judge,
@@ -151,6 +173,9 @@ def _admitted(
     attestors: Sequence[AttestorName],
 ) -> Iterator[Decision | Failure]:
     """Whether the policy admits what is attested by now; a denial is a Failure, too."""
+    from step.evaluate import Undecided, decide
+    from step.model.admission import Decision
+
     named = {str(image): image for image in images}
     for found in decide(tuple(named), judge, connection, attestors):
         match found:
@@ -186,6 +211,22 @@ def _read(name: AttestorName, signer: Signer, attestors: Attestors) -> Iterator[
         yield _Unread(name, error)
 
 
+class _Looks:
+    """The looks at what was created: all that wait together look twice a second at most."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._next = timedelta(0)
+
+    def pause(self, now: timedelta, waited: timedelta) -> timedelta:
+        """How long to sleep until the next look of one that has waited for so long."""
+        pause = min(max(_SHORTEST_PAUSE, waited / 20), _LONGEST_PAUSE)
+        with self._lock:
+            at = max(now + pause, self._next)
+            self._next = at + _SHORTEST_PAUSE
+        return at - now
+
+
 @dataclass(frozen=True, slots=True)
 class _Pair:
     """The work on one image for one attestor."""
@@ -196,6 +237,7 @@ class _Pair:
     signer: Signer
     connection: Connection
     terms: Terms
+    looks: _Looks
 
     def events(self) -> Iterator[Event]:
         try:
@@ -208,14 +250,17 @@ class _Pair:
         payload = self.terms.payload
         if payload is None:
             payload = Payload.of(self.image).to_bytes()
+        if self.terms.dry_run:
+            existing = self._find()
+            status = Status.EXISTING if existing else Status.DRY_RUN
+            return self._receipt(status, existing, payload)
+        # docs/adr/0017: a run that finds one has asked for a signature that nobody gets to see.
+        signing = ahead(partial(self.signer.sign, payload, self.key))
         existing = self._find()
         if existing is not None:
             return self._receipt(Status.EXISTING, existing)
-        if self.terms.dry_run:
-            return self._receipt(Status.DRY_RUN, None, payload)
         yield self._progress(f"getting a signature by {self.key.id}")
-        signature = Signature(self.key.id, self.signer.sign(payload, self.key))
-        attestation = Attestation(payload, (signature,))
+        attestation = Attestation(payload, (Signature(self.key.id, signing.result()),))
         self.attestor.verify(attestation, self.image)
         if self.terms.validate:
             yield self._progress("asking Binary Authorization to validate the signature")
@@ -286,7 +331,6 @@ class _Pair:
         """Read, with growing pauses, until the attestation is there and verifies, or time is up."""
         clock = self.connection.clock
         started = clock.elapsed()
-        pause = _FIRST_PAUSE
         while True:
             found = self._find()
             elapsed = clock.elapsed() - started
@@ -294,8 +338,7 @@ class _Pair:
                 return found
             doing = f"waiting until the attestation can be read back from {self.attestor.note}"
             yield replace(self._progress(doing), elapsed=elapsed, limit=limit)
-            clock.sleep(min(pause, limit - elapsed))
-            pause = min(pause * 1.5, _LONGEST_PAUSE)
+            clock.sleep(min(self.looks.pause(clock.elapsed(), elapsed), limit - elapsed))
 
     def _find(self) -> Occurrence | None:
         return self._verified(Occurrences(self.connection).of(self.attestor.note, self.image))

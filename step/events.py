@@ -1,4 +1,4 @@
-"""What every long verb tells while it works, beside its results: progress and failures."""
+"""What every long verb tells while it works, beside its results: progress, checks, failures."""
 
 from __future__ import annotations
 
@@ -17,6 +17,15 @@ class Failure:
     image: ImageRef | None
     attestor: AttestorName | None
     error: StepError
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """That a check said yes: `name` is `scan` or `build`, `found` one line of what it rests on."""
+
+    image: ImageRef
+    name: str
+    found: str
 
 
 @dataclass(frozen=True, slots=True)

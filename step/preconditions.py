@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from step.cloud.connection import Connection
 from step.errors import BadInput, StepError
-from step.events import Failure, Progress
+from step.events import Failure, Passed, Progress
 from step.model.image import ImageRef
 from step.provenance import BuildCheck
 from step.scan import ScanCheck
 from step.side_by_side import side_by_side
 
 Check: TypeAlias = ScanCheck | BuildCheck
-
-
-@dataclass(frozen=True, slots=True)
-class Passed:
-    """That a check said yes: `name` is `scan` or `build`, `found` one line of what it rests on."""
-
-    image: ImageRef
-    name: str
-    found: str
 
 
 def check(

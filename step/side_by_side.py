@@ -1,8 +1,9 @@
-"""Several iterators at the same time, as one."""
+"""Work that goes on at the same time: several iterators as one, and a call that is made ahead."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Event, Thread
@@ -45,6 +46,23 @@ def side_by_side(jobs: Iterable[Iterator[T]]) -> Iterator[T]:
         yield from _read(found, len(workers))
     finally:
         ended.set()
+
+
+def ahead(call: Callable[[], T]) -> Future[T]:
+    """A call that is made now, on a thread of its own; its result, or what it raised, comes later.
+
+    The thread is a daemon: what nobody waits for any more holds up no end.
+    """
+    future: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            future.set_exception(error)
+
+    Thread(target=work, daemon=True).start()
+    return future
 
 
 def _read(found: SimpleQueue[T | _Bug | None], running: int) -> Iterator[T]:

@@ -14,20 +14,11 @@ import typer
 import typer.main
 
 from step import __version__
-from step.cli.attest import attest
-from step.cli.discover import discover
 from step.cli.edge import Edge
-from step.cli.emulator import emulator
-from step.cli.gate import WithCommand, gate
-from step.cli.groups import grouped
-from step.cli.help import Verb
 from step.cli.inputs import refuse_ineffective
-from step.cli.listing import list_
 from step.cli.options import Format
 from step.cli.outcome import INTERRUPTED, bug, show, write_files
-from step.cli.payload import payload
-from step.cli.policy import policy_verbs
-from step.cli.verify import verify
+from step.cli.verbs import Verbs
 from step.clock import Clock, SystemClock
 from step.errors import BadInput, StepError
 
@@ -39,6 +30,7 @@ COMMANDS = ("attest", "verify", "gate", "policy check")
 
 app = typer.Typer(
     name="binauthz-attest",
+    cls=Verbs,
     help="Binary Authorization attestations, from the image a build made to one that can be read "
     "back and verified. Without arguments: attest.",
     no_args_is_help=True,
@@ -47,14 +39,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command(cls=Verb)(grouped(attest))
-app.command(cls=Verb)(grouped(verify))
-app.command(cls=WithCommand)(grouped(gate))
-app.command("list", cls=Verb)(grouped(list_))
-app.command(cls=Verb)(grouped(discover))
-app.command(cls=Verb)(payload)
-app.command(cls=Verb)(emulator)
-app.add_typer(policy_verbs, name="policy")
 
 
 def _show_version(wanted: bool) -> None:
@@ -90,7 +74,7 @@ def main(arguments: Sequence[str] | None = None, clock: Clock | None = None) -> 
         return _fail(error, edge, given)
     except typer.TyperException as error:
         hint = "binauthz-attest --help lists the verbs, binauthz-attest VERB --help the options."
-        message = error.format_message().rstrip(".").replace(": Value error, ", ": ")
+        message = error.format_message().rstrip(".")
         return _fail(BadInput(message, hint), edge, given)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED

@@ -12,6 +12,7 @@ from step.cli import options as opt
 from step.cli.attestors import AttestorChoice
 from step.cli.checks import CheckChoice
 from step.cli.edge import Edge
+from step.cli.groups import app_of
 from step.cli.images import ImageChoice
 from step.cli.judge import PlaceChoice, PolicyChoice
 from step.cli.keys import KeyChoice
@@ -68,6 +69,9 @@ def attest(
     )
 
 
+app = app_of(attest)
+
+
 @dataclass(frozen=True, slots=True)
 class _Request:
     """The options, as they were given."""
@@ -83,7 +87,6 @@ class _Request:
     def work(self, edge: Edge, terminal: Terminal) -> Work:
         """What attesting brings, and the order to show it in; raises BadInput before any call."""
         from step.attest import attest
-        from step.preconditions import check
 
         project, only = self.attestors.default_project, self.conditions.check_only
         terms = self._terms()
@@ -96,6 +99,8 @@ class _Request:
         discovered = self.images.discover(edge, connection, project, only_one=elsewhere)
         images = [one.image for one in discovered]
         if only:
+            from step.preconditions import check
+
             return Work(discovered, names, check(images, checks, connection))
         if elsewhere and len(names) > 1:
             raise BadInput(

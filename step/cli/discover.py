@@ -9,6 +9,7 @@ import typer
 
 from step.cli import options as opt
 from step.cli.edge import Edge
+from step.cli.groups import app_of
 from step.cli.images import ImageChoice
 from step.cli.outcome import UNCHANGED, show, telling, warn_of_emulator
 
@@ -38,3 +39,6 @@ def discover(
         warn_of_emulator(terminal, edge)
         discovered = images.discover(edge, edge.connection(), project)
     raise typer.Exit(show(discovery(discovered, failures), edge, format))
+
+
+app = app_of(discover)

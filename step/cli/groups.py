@@ -8,6 +8,17 @@ from dataclasses import fields, is_dataclass
 from functools import wraps
 from typing import Any, get_type_hints
 
+import typer
+
+from step.cli.help import Verb
+
+
+def app_of(verb: Callable[..., None], kind: type[Verb] = Verb) -> typer.Typer:
+    """A typer app whose one command is the verb; its parameters may be groups of options."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command(cls=kind)(grouped(verb))
+    return app
+
 
 def grouped(verb: Callable[..., None]) -> Callable[..., None]:
     """A verb as typer takes it: for each parameter that is a dataclass, the options of its fields.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from step.discovery.record import Discovered, Record
     from step.discovery.registry import Registry
     from step.model.build import Build, BuildName
+    from step.model.image import ImageName
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +54,19 @@ class ImageChoice:
         registry only for tags, existence or platforms. Raises BadInput, Refused, NotAllowed,
         NotFound or Unavailable.
         """
-        from step.discovery.builds import running_names
         from step.discovery.images import find_images
-        from step.discovery.registry import Platforms
+        from step.discovery.manifests import Platforms
 
         sources = _Sources(self, edge, connection, project)
         platforms = Platforms.parse(self.platforms)
         records = tuple(sources.records())
-        running = sources.running_build(records)
         found = find_images(
             self.references,
             name=self.image,
             digest=self.digest,
             records=records,
             resolve=sources.registry.resolve if self.resolve_tags else None,
-            default_names=running_names(running) if running else (),
+            default_names=sources.running_names(records),
             not_before=sources.began,
             expected=1 if only_one else None,
         )
@@ -85,10 +84,10 @@ class ImageChoice:
 
     def build_name(self, edge: Edge, project: str | None) -> BuildName | None:
         """The build of Cloud Build that is asked for; raises BadInput for what names none."""
-        from step.model.build import BuildName
-
         if self.build is None:
             return None
+        from step.model.build import BuildName
+
         return BuildName.parse(self.build, project, edge.environ.get("LOCATION"))
 
 
@@ -105,11 +104,10 @@ class _Sources:
 
     def records(self) -> Iterator[Record]:
         """The records that were given, or else those that the workspace holds."""
-        from step.discovery.records import parse_record
-        from step.discovery.workspace import search
-
         choice = self.choice
         if choice.metadata is not None:
+            from step.discovery.records import parse_record
+
             yield parse_record(choice.metadata, "--metadata")
         for path in choice.from_file or ():
             yield _record_at(path)
@@ -118,19 +116,23 @@ class _Sources:
         named = (choice.digest, choice.metadata, choice.build)
         given = choice.references or choice.from_file or any(one is not None for one in named)
         if not given and (workspace := self._workspace()):
+            from step.discovery.workspace import search
+
             yield from search(workspace)
 
-    def running_build(self, records: Sequence[Record]) -> Build | None:
-        """The Cloud Build build around this step, asked only if a record lacks a name."""
+    def running_names(self, records: Sequence[Record]) -> tuple[ImageName, ...]:
+        """What the Cloud Build build around this step pushes to, asked if a record lacks a name."""
         nameless = any(not found.names for record in records for found in record.found)
         running = self.environment.running_build
         if self.choice.image or not nameless or running is None:
-            return None
-        return self._read(running)
+            return ()
+        from step.discovery.builds import running_names
+
+        return running_names(self._read(running))
 
     def children(self, one: Discovered) -> Iterator[Discovered]:
         """An image and the manifests of the platforms that are asked for."""
-        from step.discovery.registry import Platforms
+        from step.discovery.manifests import Platforms
 
         platforms = Platforms.parse(self.choice.platforms)
         for image in self.registry.expand(one.image, platforms):

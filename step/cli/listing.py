@@ -11,6 +11,7 @@ import typer
 from step.cli import options as opt
 from step.cli.attestors import AttestorChoice
 from step.cli.edge import Edge
+from step.cli.groups import app_of
 from step.cli.outcome import UNCHANGED, show, telling, warn_of_emulator
 from step.errors import NotFound
 from step.model.names import AttestorName, ProjectName
@@ -59,6 +60,9 @@ def list_(
     if not listed and not failures:
         terminal.remark("no attestation was found")
     raise typer.Exit(show(listing(listed, failures), edge, format))
+
+
+app = app_of(list_)
 
 
 def _with_key(

@@ -21,9 +21,8 @@ from step.model.names import AttestorName
 if TYPE_CHECKING:
     from step.attest import Event, Receipt
     from step.discovery.record import Discovered
-    from step.events import Failure
+    from step.events import Failure, Passed
     from step.model.admission import Decision
-    from step.preconditions import Passed
     from step.reporting.console import Terminal
     from step.reporting.report import Report
     from step.reporting.result import Answer, Result
@@ -104,15 +103,20 @@ def write_files(result: R, edge: Edge, output_file: str | None) -> R:
 
     It must hide the result neither from the other files nor from the eye.
     """
-    from step.reporting import cloudbuild, github
-    from step.reporting.files import write_whole
     from step.reporting.result import document
 
-    writers: list[Callable[[R], None]] = [
-        lambda result: github.publish(result, edge.environ),
-        lambda result: cloudbuild.publish(result, edge.environ),
-    ]
+    writers: list[Callable[[R], None]] = []
+    if edge.environ.keys() & {"GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"}:
+        from step.reporting import github
+
+        writers.append(lambda result: github.publish(result, edge.environ))
+    if "BUILDER_OUTPUT" in edge.environ:
+        from step.reporting import cloudbuild
+
+        writers.append(lambda result: cloudbuild.publish(result, edge.environ))
     if output_file:
+        from step.reporting.files import write_whole
+
         writers.append(lambda result: write_whole(output_file, document(result)))
     for write in writers:
         try:
@@ -125,7 +129,6 @@ def write_files(result: R, edge: Edge, output_file: str | None) -> R:
 
 def show(result: Answer, edge: Edge, shown_as: Format, stream: TextIO | None = None) -> int:
     """Print the result, on standard output unless said otherwise, and return the exit code."""
-    from step.reporting import github
     from step.reporting.console import Terminal
     from step.reporting.result import document
 
@@ -140,6 +143,8 @@ def show(result: Answer, edge: Edge, shown_as: Format, stream: TextIO | None = N
     except OSError as error:
         result = result.with_error(unwritable_output(error))
     if edge.on_github:
+        from step.reporting import github
+
         sys.stderr.write(github.annotate(result))
     else:
         for about, wrong in result.errors():
@@ -216,9 +221,7 @@ def _report(
     work: Work, results: Sequence[Passed | Receipt | Decision | Failure], build: str | None
 ) -> Report:
     from step.attest import Receipt
-    from step.events import Failure
-    from step.model.admission import Decision
-    from step.preconditions import Passed
+    from step.events import Failure, Passed
     from step.reporting.report import Report
 
     return Report(
@@ -232,7 +235,7 @@ def _report(
         version=__version__,
         discovered=tuple(work.discovered),
         passed=tuple(one for one in results if isinstance(one, Passed)),
-        decisions=tuple(one for one in results if isinstance(one, Decision)),
+        decisions=tuple(one for one in results if not isinstance(one, Receipt | Failure | Passed)),
     )
 
 

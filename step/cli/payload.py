@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from step.cli import options as opt
+from step.cli.groups import app_of
 from step.errors import BadInput
 from step.model.image import ImageRef
 from step.model.payload import SIMPLE_SIGNING, Payload, pae
@@ -35,3 +36,6 @@ def payload(
     data = Payload.of(ImageRef.parse(image or artifact_url or "")).to_bytes()
     sys.stdout.buffer.write(pae(dsse_type, data) if pae_encode else data)
     sys.stdout.buffer.flush()
+
+
+app = app_of(payload)

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from step.evaluate import Undecided
     from step.model.admission import Decision
 
-policy_verbs = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-@policy_verbs.callback()
+@app.callback()
 def _policy() -> None:
     """Show a project's policy, or evaluate it: will this image run?"""
 
 
-@policy_verbs.command(cls=Verb)
+@app.command(cls=Verb)
 def show(
     context: typer.Context,
     project: opt.PolicyProject = None,
@@ -47,7 +47,7 @@ def show(
     sys.stdout.write(policy_document(found) if as_json else policy_yaml(found))
 
 
-@policy_verbs.command(cls=Verb)
+@app.command(cls=Verb)
 @grouped
 def check(
     context: typer.Context,

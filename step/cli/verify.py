@@ -11,6 +11,7 @@ import typer
 from step.cli import options as opt
 from step.cli.attestors import AttestorChoice
 from step.cli.edge import Edge
+from step.cli.groups import app_of
 from step.cli.images import ImageChoice
 from step.cli.outcome import UNCHANGED, prepare, show, telling, write_files
 from step.clock import parse_duration
@@ -45,6 +46,9 @@ def verify(
     edge: Edge = context.obj
     found = Question(images, attestors, requirement).settle(edge, output_file)
     raise typer.Exit(show(found, edge, format))
+
+
+app = app_of(verify)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import cached_property
+from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -52,6 +53,10 @@ _LONGEST_PAUSE = timedelta(seconds=8)
 
 T = TypeVar("T")
 
+# Kept until the process ends: a channel that goes while grpc still watches it connect leaves a
+# traceback on standard error.
+_CONNECTING: list[grpc.Channel] = []
+
 
 class Connection:
     """Credentials and channels for one run; safe to share between threads.
@@ -64,6 +69,8 @@ class Connection:
         self.clock = clock
         self.emulator = emulator
         self._environ = environ
+        self._lock = RLock()
+        self._channels: dict[str, grpc.Channel] = {}
 
     def call(self, method: Method, remote: Callable[..., T], request: object, resource: str) -> T:
         """Call `remote`, repeating what fails in passing, with growing, jittered pauses.
@@ -170,6 +177,14 @@ class Connection:
         return token
 
     def _channel(self, service: str, transport: Any) -> grpc.Channel:
+        """The one channel to a service, or to the emulator."""
+        with self._lock:
+            known = self._channels.get(self.emulator or service)
+            channel = known or self._new_channel(service, transport)
+            self._channels[self.emulator or service] = channel
+            return channel
+
+    def _new_channel(self, service: str, transport: Any) -> grpc.Channel:
         options: list[tuple[str, str | int]] = [
             ("grpc.primary_user_agent", f"binauthz-attest/{__version__}"),
             # As Google's own transports have it: a note may hold much that others wrote.
@@ -177,22 +192,31 @@ class Connection:
             ("grpc.max_send_message_length", -1),
         ]
         if self.emulator is not None:
+            # No proxy leads to it, whatever the environment names for other addresses.
+            options.append(("grpc.enable_http_proxy", 0))
             return grpc.insecure_channel(self.emulator, options=options)
+        credentials = self._credentials
         channel: grpc.Channel = transport.create_channel(
             _host(service, self._environ),
-            credentials=self._credentials,
+            credentials=credentials,
             scopes=[_SCOPE],
-            quota_project_id=self._credentials.quota_project_id,
+            quota_project_id=credentials.quota_project_id,
             options=options,
         )
+        _connect(channel)
         return channel
 
-    @cached_property
+    @property
     def _credentials(self) -> Credentials:
         """Application Default Credentials that have shown that they can get a token.
 
         Asked for at once: over gRPC, a refusal would look like a service that is unavailable.
         """
+        with self._lock:  # one token is enough, whoever asks first
+            return self._application_default
+
+    @cached_property
+    def _application_default(self) -> Credentials:
         import google.auth
         from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
         from google.auth.transport.requests import Request
@@ -215,6 +239,17 @@ class Connection:
             return None
         email = getattr(self._credentials, "service_account_email", None)
         return f"serviceAccount:{email}" if email and "@" in email else None
+
+
+def _connect(channel: grpc.Channel) -> None:
+    """Begin to connect, so that a first call that comes later need not wait for it."""
+    _CONNECTING.append(channel)
+    channel.subscribe(_ignore, try_to_connect=True)
+    channel.unsubscribe(_ignore)
+
+
+def _ignore(_: grpc.ChannelConnectivity) -> None:
+    """Whether it is connected shows when it is used."""
 
 
 def _host(service: str, environ: Mapping[str, str]) -> str:

@@ -8,9 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from step.errors import BadInput
-from step.model.build import GLOBAL, BuildName, commit_in
+
+if TYPE_CHECKING:
+    from step.model.build import BuildName
 
 # The values come from outside and are shown and stored, so they may hold nothing but a plain URL.
 _URL = re.compile(r"https?://[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]{1,1000}")
@@ -77,6 +80,8 @@ class _System:
         return bool(found) if self.value is None else found == self.value
 
     def read(self, environ: Mapping[str, str]) -> Environment:
+        from step.model.build import commit_in
+
         run = environ.get(self.run, "") if isinstance(self.run, str) else self.run(environ)
         commits = (commit_in(environ.get(name, "")) for name in self.commit)
         return Environment(
@@ -106,6 +111,8 @@ def _github_run(environ: Mapping[str, str]) -> str:
 
 
 def _cloud_build(environ: Mapping[str, str]) -> BuildName | None:
+    from step.model.build import GLOBAL, BuildName
+
     project, build = environ.get("PROJECT_ID", ""), environ.get("BUILD_ID", "")
     with suppress(BadInput):
         return BuildName(project, environ.get("LOCATION") or GLOBAL, build)

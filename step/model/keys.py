@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias, assert_never
 
-import pysequoia
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, mldsa, padding, rsa
@@ -154,6 +153,8 @@ class PgpKey:
         Authorization requires (google/cloud/binaryauthorization/v1/resources.proto,
         AttestorPublicKey.ascii_armored_pgp_public_key).
         """
+        import pysequoia  # ten megabytes, which most runs have no key for
+
         try:
             certificate = pysequoia.Cert.from_bytes(text.encode())
         except RuntimeError:  # its text carries a native stack trace
@@ -176,6 +177,8 @@ class PgpKey:
         An attached signature is the one form that Binary Authorization is known to read
         (grafeas/v1/attestation.proto); it may be a signing subkey's. Raises Unverified if not.
         """
+        import pysequoia
+
         certificate = pysequoia.Cert.from_bytes(self.certificate)
         try:
             signed = pysequoia.verify(signature, lambda _: [certificate])

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TextIO
-
-from rich.console import Console
-from rich.text import Text
+from contextlib import suppress
+from typing import TYPE_CHECKING, TextIO
 
 from step.clock import show_duration
 from step.errors import StepError
 from step.events import Progress
 from step.model.image import ImageRef
 from step.reporting.text import ascii_line, one_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _LABELS = {
     "created ": "bold green",
@@ -33,13 +34,13 @@ class Terminal:
     """
 
     def __init__(self, out: TextIO, err: TextIO, environ: Mapping[str, str]) -> None:
-        self._out = _console(out, environ)
-        self._err = _console(err, environ)
+        self._out = _Stream(out, environ)
+        self._err = _Stream(err, environ)
 
     def result(self, lines: Iterable[tuple[str, str]]) -> None:
         """Show labels, ours, and texts, anybody's, on standard output."""
         for label, text in lines:
-            _show(self._out, label, text, _LABELS.get(label, ""))
+            self._out.show(label, text, _LABELS.get(label, ""))
 
     def progress(self, progress: Progress, *, which: bool) -> None:
         """Show what is being done, and how much of the time allowed it has taken.
@@ -54,23 +55,28 @@ class Terminal:
         if which:
             whom = "" if progress.attestor is None else f" for {progress.attestor.id}"
             about = f"{_short(progress.image)}{whom}: "
-        _show(self._err, "", f"{about}{progress.doing}{time}", "dim")
+        self._tell("", f"{about}{progress.doing}{time}", "dim")
 
     def remark(self, text: str) -> None:
         """Show a line on standard error."""
-        _show(self._err, "", text)
+        self._tell("", text)
 
     def warning(self, text: str) -> None:
         """Show `warning: …` on standard error."""
-        _show(self._err, "warning: ", text, "yellow")
+        self._tell("warning: ", text, "yellow")
 
     def error(self, about: str, error: StepError) -> None:
         """Show `error: …`, what it is about, if anything, and `hint: …` on standard error."""
-        _show(self._err, "error: ", error.message, "bold red")
+        self._tell("error: ", error.message, "bold red")
         if about:
-            _show(self._err, "  for: ", about)
+            self._tell("  for: ", about)
         if error.hint:
-            _show(self._err, "  hint: ", error.hint)
+            self._tell("  hint: ", error.hint)
+
+    def _tell(self, label: str, text: str, style: str = "") -> None:
+        # What goes wrong there can be told to nobody, and is no reason to stop half-way.
+        with suppress(OSError):
+            self._err.show(label, text, style)
 
 
 def _short(image: ImageRef) -> str:
@@ -78,11 +84,35 @@ def _short(image: ImageRef) -> str:
     return f"{image.name.repository.rpartition('/')[2]}@{str(image.digest)[:19]}…"
 
 
+class _Stream:
+    """One stream: plain lines, or what rich draws where that is a terminal."""
+
+    def __init__(self, stream: TextIO, environ: Mapping[str, str]) -> None:
+        self._stream = stream
+        self._console = _console(stream, environ) if _draws(stream, environ) else None
+
+    def show(self, label: str, text: str, style: str) -> None:
+        """Write one line; raises OSError when the stream cannot be written."""
+        console = self._console
+        if console is None:
+            self._stream.write(f"{label}{ascii_line(text)}\n")
+            self._stream.flush()
+            return
+        from rich.text import Text
+
+        drawn = console.is_terminal and console.encoding.startswith("utf")
+        shown = one_line(text) if drawn else ascii_line(text)
+        console.print(Text.assemble((label, style), (shown, style if not label else "")))
+
+
+def _draws(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether rich has a say: it takes a terminal for one, and these variables as an order."""
+    # https://rich.readthedocs.io/en/latest/console.html#environment-variables
+    wanted = environ.get("FORCE_COLOR") or environ.get("TTY_COMPATIBLE") == "1"
+    return bool(wanted) or stream.isatty()
+
+
 def _console(stream: TextIO, environ: Mapping[str, str]) -> Console:
+    from rich.console import Console
+
     return Console(file=stream, soft_wrap=True, markup=False, emoji=False, _environ=environ)
-
-
-def _show(console: Console, label: str, text: str, style: str = "") -> None:
-    rich_text = console.is_terminal and console.encoding.startswith("utf")
-    shown = one_line(text) if rich_text else ascii_line(text)
-    console.print(Text.assemble((label, style), (shown, style if not label else "")))

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from step.attest import Receipt, Status
 from step.clock import show_duration
 from step.discovery.record import Discovered, Origin
 from step.errors import ExitCode, StepError
-from step.events import Failure
-from step.model.admission import Decision
+from step.events import Failure, Passed
 from step.model.image import ImageRef
-from step.preconditions import Passed
-from step.reporting.decisions import decision_entry, decision_lines, decision_table
 from step.reporting.json_form import error_entry
 from step.reporting.receipts import receipt_entry
 from step.reporting.result import Table, about, complaint, failure_table, worst
+
+if TYPE_CHECKING:
+    from step.model.admission import Decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,8 @@ class Report:
                 for one in self.passed
             ]
         if self.decisions:
+            from step.reporting.decisions import decision_entry
+
             found["decisions"] = [decision_entry(one) for one in self.decisions]
         return found
 
@@ -116,8 +118,11 @@ class Report:
             yield f"  {passed.name:<12}", passed.found
         for receipt in self.receipts:
             yield from _receipt_lines(receipt)
-        for decision in self.decisions:
-            yield from decision_lines(decision)
+        if self.decisions:
+            from step.reporting.decisions import decision_lines
+
+            for decision in self.decisions:
+                yield from decision_lines(decision)
 
     def tables(self) -> Iterator[Table]:
         """Failures, checks, receipts and decisions."""
@@ -130,7 +135,10 @@ class Report:
             ("Image", "Attestor", "Status", "Occurrence", "Key"),
             [_receipt_row(one) for one in self.receipts],
         )
-        yield decision_table(self.decisions)
+        if self.decisions:
+            from step.reporting.decisions import decision_table
+
+            yield decision_table(self.decisions)
 
     def complaints(self) -> Iterator[tuple[str, str]]:
         """The failures; a denial by the policy is one of them."""

@@ -52,6 +52,9 @@ class DetachedSigner:
                     f"Give one id as it is written there: {', '.join(key.id for key in alike)}.",
                 )
 
+    def prepare(self) -> None:
+        """Nothing: the signature is here."""
+
     def sign(self, payload: bytes, key: Key) -> bytes:
         """The signature in the form that verifies: as it is, or decoded from base64.
 

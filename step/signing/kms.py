@@ -71,6 +71,10 @@ class KmsSigner:
                     "Name the key version with --kms-key-version.",
                 )
 
+    def prepare(self) -> None:
+        """Import Cloud KMS's client, and begin to connect."""
+        _ = self.connection.kms
+
     def sign(self, payload: bytes, key: Key) -> bytes:
         """Have the payload's digest signed; for ML-DSA, the payload itself.
 

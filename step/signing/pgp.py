@@ -71,6 +71,9 @@ class PgpSigner:
             else registered(attestor),
         )
 
+    def prepare(self) -> None:
+        """Nothing: the key is here."""
+
     def sign(self, payload: bytes, key: Key) -> bytes:
         """An armored message that holds the payload and its signature, as gpg --armor --sign."""
         try:

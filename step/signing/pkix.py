@@ -79,6 +79,9 @@ class PkixSigner:
             )
         return named[0]
 
+    def prepare(self) -> None:
+        """Nothing: the key is here."""
+
     def sign(self, payload: bytes, key: Key) -> bytes:
         """Sign as `key`'s algorithm has it: RSA as is, ECDSA as DER, ML-DSA in its pure form."""
         if not (isinstance(key, PkixKey) and key.spki == self.spki):

@@ -22,6 +22,9 @@ class Signer(Protocol):
         listing which it could be, when there are several.
         """
 
+    def prepare(self) -> None:
+        """Get ready to sign while something else is waited for; may do nothing, and ends soon."""
+
     def sign(self, payload: bytes, key: Key) -> bytes:
         """The signature over `payload`, in the form that `key.verify` reads.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ from step.errors import (
 )
 from step.model.keys import Algorithm
 from tests.keys import make_private_key, private_pem
-from tests.world import FakeClock
+from tests.world import FakeClock, World
 
 READ = Method("GetThing", "thing.googleapis.com", "roles/thing.viewer", "the thing")
 WRITE = Method("MakeThing", "thing.googleapis.com", "roles/thing.editor", "the thing", writes=True)
@@ -187,6 +188,24 @@ def test_calls_go_to_the_address_that_gcloud_is_told_too(
         assert connection._account == "serviceAccount:builder@my-project.iam.gserviceaccount.com"
 
 
+def test_a_channel_is_one_a_service_and_connects_before_its_first_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that whoever gets one ready ahead does not wait for it later."""
+    with (
+        token_server(200, {"access_token": "t", "expires_in": 3600}) as uri,
+        socket.create_server(("127.0.0.1", 0)) as listening,
+    ):
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", credentials_file(tmp_path, uri))
+        address = f"https://127.0.0.1:{listening.getsockname()[1]}/"
+        environ = {"CLOUDSDK_API_ENDPOINT_OVERRIDES_BINARYAUTHORIZATION": address}
+        connection = Connection(FakeClock(), environ, None)
+        made: list[Any] = [connection.attestors, connection.validation]
+        listening.settimeout(20)
+        listening.accept()[0].close()
+    assert len({id(client.transport.grpc_channel) for client in made}) == 1
+
+
 @pytest.mark.parametrize("address", ["http://host/", "https://", "https://user@host/", "ftp://h"])
 def test_an_address_that_is_not_encrypted_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str
@@ -197,6 +216,17 @@ def test_an_address_that_is_not_encrypted_is_refused(
         environ = {"CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS": address}
         with pytest.raises(BadInput, match="CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS"):
             sign(Connection(FakeClock(), environ, None))
+
+
+def test_no_proxy_is_asked_for_the_emulator(
+    monkeypatch: pytest.MonkeyPatch, kms_world: World
+) -> None:
+    """Nothing listens where the proxy should be."""
+    for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    assert kms_world.attest().code == 0
 
 
 def test_an_access_token_is_the_accounts_own(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -77,12 +79,23 @@ def test_a_receipt_says_everything_that_was_promised(kms_world: World) -> None:
     }
 
 
-def test_one_image_costs_one_call_of_each(kms_world: World) -> None:
-    kms_world.attest()
-    assert kms_world.methods == [
-        "GetAttestor",
-        "ListNoteOccurrences",
-        "AsymmetricSign",
+def test_one_image_costs_one_call_of_each_in_five_round_trips(
+    make_world: Callable[..., World],
+) -> None:
+    """The second and the third are under way together, or the barrier breaks."""
+    together, calls, lock = threading.Barrier(2, timeout=20), itertools.count(1), threading.Lock()
+
+    def meet(_: float) -> None:
+        with lock:
+            number = next(calls)
+        if number in (2, 3):
+            together.wait()
+
+    world = make_world(latency=timedelta(seconds=1), sleep=meet)
+    assert world.attest().code == 0
+    assert world.methods[0] == "GetAttestor"
+    assert sorted(world.methods[1:3]) == ["AsymmetricSign", "ListNoteOccurrences"]
+    assert world.methods[3:] == [
         "ValidateAttestationOccurrence",
         "CreateOccurrence",
         "ListNoteOccurrences",
@@ -91,9 +104,9 @@ def test_one_image_costs_one_call_of_each(kms_world: World) -> None:
 
 def test_a_second_run_creates_nothing(kms_world: World) -> None:
     first = kms_world.attest().receipt
-    calls = len(kms_world.methods)
     second = kms_world.attest().receipt
-    assert kms_world.methods[calls:] == ["GetAttestor", "ListNoteOccurrences"]
+    assert kms_world.count("CreateOccurrence") == 1
+    assert kms_world.count("ValidateAttestationOccurrence") == 1
     assert second["status"] == "existing"
     assert second["visible_after_seconds"] is None
     same = ("occurrence", "payload", "signature", "create_time", "resource_uri", "public_key_id")
@@ -108,7 +121,40 @@ def test_it_waits_until_the_attestation_is_listed_and_says_so(
     assert 3 <= result.receipt["visible_after_seconds"] < 6
     assert f"waiting until the attestation can be read back from {NOTE} (0s of 2m)" in result.err
     polls = world.count("ListNoteOccurrences") - 1
-    assert 2 <= polls <= 6
+    assert polls == 7, "at once, and every half second"
+
+
+@pytest.mark.parametrize("delay", [0.5, 3, 10])
+def test_a_wait_overshoots_by_half_a_second_at_most(
+    make_world: Callable[..., World], delay: float
+) -> None:
+    """Whenever in between it becomes visible; and it asks twice a second at most."""
+    for part in range(10):
+        moment = delay + part / 20
+        world = make_world(visibility_delay=timedelta(seconds=moment))
+        waited = world.attest().receipt["visible_after_seconds"]
+        assert moment <= waited <= moment + 0.5
+        assert world.count("ListNoteOccurrences") - 2 <= 2 * waited
+
+
+def test_all_that_wait_share_two_looks_a_second(make_world: Callable[..., World]) -> None:
+    world = make_world(visibility_delay=timedelta(seconds=3))
+    images = [str(image(digit)) for digit in "12345678"]
+    result = world.run("attest", *images, "--attestor", ATTESTOR, "--format", "json")
+    assert result.code == 0
+    looks = world.count("ListNoteOccurrences") - 2 * len(images)
+    assert looks <= 2 * world.clock.elapsed().total_seconds()
+
+
+def test_what_is_attested_takes_no_right_to_sign(kms_world: World) -> None:
+    kms_world.attest()
+    kms_world.emulator.fail("AsymmetricSign=PERMISSION_DENIED")
+    assert kms_world.attest().receipt["status"] == "existing"
+
+
+def test_a_dry_run_does_not_sign(kms_world: World) -> None:
+    assert kms_world.attest("--dry-run").receipt["status"] == "dry-run"
+    assert kms_world.methods == ["GetAttestor", "ListNoteOccurrences"]
 
 
 @pytest.mark.parametrize(("delay", "code"), [(0, 0), (1, 7)])

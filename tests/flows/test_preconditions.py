@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from step.errors import BadInput
+from step.events import Passed
 from step.model.image import ImageRef
 from step.model.provenance import TrustedBuild
-from step.preconditions import Passed, check
+from step.preconditions import check
 from step.provenance import BuildCheck
 from tests.flows.notes import connection
 from tests.flows.scans import COMPLETE, FAILED, scan, written

@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 
 from step.errors import ExitCode, NotAllowed, Refused, Unavailable
 from step.evaluate import Undecided
-from step.events import Failure
+from step.events import Failure, Passed
 from step.gate import Verdict
 from step.model.admission import Attested, Decision, Unattested
 from step.model.attestation import Attestation, Occurrence, Rejected
 from step.model.names import NoteName
-from step.preconditions import Passed
 from step.reporting import github
 from step.reporting.console import Terminal
 from step.reporting.decisions import Evaluation
