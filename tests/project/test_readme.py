@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import yaml
 
 import step.cli
 from step.errors import ExitCode
+from tests.project.tracked import tracked
 from tests.world import DIGEST, PROJECT, World
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +55,7 @@ def test_every_verb_has_its_section() -> None:
 
 
 def test_every_link_to_a_file_leads_somewhere() -> None:
-    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")]:
+    for page in [ROOT / name for name in tracked() if re.fullmatch(r"(docs/.+|[^/]+)\.md", name)]:
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
@@ -89,6 +92,18 @@ def blocks(language: str) -> list[str]:
 def test_the_first_screen_is_what_to_paste() -> None:
     headings = re.findall(r"^##+ (.*)$", README, re.MULTILINE)
     assert headings[:4] == ["Use it", "GitHub Actions", "Cloud Build", "Anywhere else"]
+
+
+def test_what_to_try_by_oneself_works() -> None:
+    """The first block, which needs no gcloud; tests/real has the other one."""
+    script = blocks("sh")[0].replace(".venv/bin/binauthz-attest", f"{sys.executable} -m step")
+    done = subprocess.run(
+        ["sh", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    [image] = re.findall(r"IMAGE=(\S+)", script)
+    created, admitted = re.findall(r"^(\w+) (.*)$", done.stdout, re.MULTILINE)
+    assert (created, admitted) == (("created", image), ("admitted", image))
 
 
 def test_the_step_for_github_has_inputs_and_outputs_that_exist() -> None:
