@@ -18,7 +18,7 @@ DEV_STAMP := $(VENV)/.dev.txt
 SOURCES := $(wildcard step tests benchmarks examples requirements)
 SCRIPTS := requirements/install .ci/run .ci/locks .ci/base .ci/pin-action .ci/publish-action $(wildcard examples/*/*.sh tests/vectors/*.sh)
 # A worker that dies ends the run; xdist would go on without what it had to do.
-AT_ONCE := --numprocesses=auto --dist=loadfile --max-worker-restart=0
+AT_ONCE := --numprocesses=auto --dist=worksteal --max-worker-restart=0
 # Branch coverage, which takes as long again: make test COVERAGE=--cov
 COVERAGE ?=
 # Passed to pytest, for example: make test ARGS='-k payload'
@@ -68,11 +68,11 @@ test: env ## run every test but those of the image
 
 .PHONY: container
 container: env ## build the image and run its tests; needs root and buildah
-	@$(BIN)/python -m pytest $(AT_ONCE) -m image $(ARGS)
+	@$(BIN)/python -m pytest $(AT_ONCE) --dist=loadfile -m image $(ARGS)
 
 .PHONY: unit
 unit: env ## run the tests that need no tool of the system, in a minute
-	@$(BIN)/python -m pytest $(AT_ONCE) --hypothesis-profile=quick --dist=worksteal -m 'not tool' --ignore=tests/real $(ARGS)
+	@$(BIN)/python -m pytest $(AT_ONCE) --hypothesis-profile=quick -m 'not tool' --ignore=tests/real $(ARGS)
 
 .PHONY: lint
 lint: env ## style, types, import directions

@@ -24,6 +24,7 @@ from pysequoia.packet import Packet, PacketPile, Tag
 from step.model.attestation import Attestor
 from step.model.keys import Algorithm, Key, PgpKey, PkixKey, Scheme
 from step.model.names import AttestorName, NoteName
+from step.signing.pkix import PkixSigner
 
 PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | mldsa.MLDSA65PrivateKey
 
@@ -67,6 +68,21 @@ def private_pem(
     """The key as PEM; `TraditionalOpenSSL` gives PKCS#1 for RSA and SEC1 for EC."""
     plain = serialization.NoEncryption()
     return key.private_bytes(serialization.Encoding.PEM, form, plain)
+
+
+def pkix_signer(
+    algorithm: Algorithm,
+    key_id: str | None = None,
+    form: serialization.PrivateFormat = serialization.PrivateFormat.PKCS8,
+) -> PkixSigner:
+    """The signer with `make_private_key`."""
+    return _pkix_signer(private_pem(make_private_key(algorithm), form), key_id)
+
+
+@cache
+def _pkix_signer(pem: bytes, key_id: str | None) -> PkixSigner:
+    """Once for each, since whoever reads an RSA key tests its primes."""
+    return PkixSigner.load(pem, key_id)
 
 
 def public_pem(key: PrivateKey) -> str:

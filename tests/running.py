@@ -36,7 +36,7 @@ class WholeRun:
         faulthandler.cancel_dump_traceback_later()
 
     def _tick(self) -> None:
-        while not self._ended.wait(1):
+        while not self._ended.wait(0.5):
             now = time.monotonic()
             if now - self._heard >= _SILENCE_SECONDS:
                 self._terminal.write_line(f"  ... {now - self._started:.0f} s")

@@ -44,12 +44,13 @@ signal.pthread_sigmask(signal.SIG_BLOCK, ends)
 print("started", flush=True)
 raise SystemExit(int(signal.sigwait(ends)))
 """
-# Ends, at the end of a line, with how often it was interrupted.
+# Ends, at the end of a line, with how often it was interrupted. A handler may not print: it could
+# come in the middle of another print.
 COUNTS = """
-import signal
+import os, signal
 times = []
-signal.signal(signal.SIGINT, lambda *_: (times.append(1), print("interrupted", flush=True)))
-print("started", flush=True)
+signal.signal(signal.SIGINT, lambda *_: (times.append(1), os.write(1, b"interrupted\\n")))
+os.write(1, b"started\\n")
 input()
 raise SystemExit(len(times))
 """

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import pysequoia
@@ -25,6 +25,9 @@ from step.model.keys import Algorithm, Scheme
 from tests.keys import PgpKind, make_private_key, pgp_public, pgp_secret, pgp_tsk, private_pem
 from tests.world import ATTESTOR, VERSION, World, kms_seed, pgp_seed, pkix_seed
 
+Elsewhere: TypeAlias = Callable[[Algorithm | PgpKind], tuple[dict[str, Any], dict[str, Any]]]
+
+_MADE: dict[Algorithm | PgpKind, dict[str, Any]] = {}
 KMS_ALGORITHMS = [algorithm for algorithm in Algorithm if algorithm.kms_name]
 
 
@@ -176,14 +179,6 @@ def damaged_pem(algorithm: Algorithm) -> str:
     return loaded.public_bytes(encoding.PEM, form.SubjectPublicKeyInfo).decode()
 
 
-def elsewhere(world: World, folder: Path, sign: list[str]) -> dict[str, Any]:
-    """A valid signature and payload as files, and nothing stored in `world`."""
-    receipt = world.attest(*sign, "--no-wait").receipt
-    for name in ("signature", "payload"):
-        (folder / name).write_bytes(base64.b64decode(receipt[name]))
-    return receipt
-
-
 CASES: list[Any] = [
     *(pytest.param(algorithm, id=algorithm.name) for algorithm in Algorithm),
     *(pytest.param(kind, id=f"OPENPGP-{kind.name}") for kind in PgpKind),
@@ -194,6 +189,24 @@ def seed_and_key(case: Algorithm | PgpKind, folder: Path) -> tuple[dict[str, Any
     if isinstance(case, Algorithm):
         return pkix_seed(case), ["--pkix-key-file", str(key_file(case, folder))]
     return pgp_seed(case), ["--pgp-key-file", str(pgp_file(case, folder))]
+
+
+@pytest.fixture
+def elsewhere(make_world: Callable[..., World], tmp_path: Path) -> Elsewhere:
+    """Make a valid signature and payload as files, and give the seed and their receipt.
+
+    Each is made once for a run, since to sign with an RSA key is to test its primes first.
+    """
+
+    def make(case: Algorithm | PgpKind) -> tuple[dict[str, Any], dict[str, Any]]:
+        seed, sign = seed_and_key(case, tmp_path)
+        if case not in _MADE:
+            _MADE[case] = make_world(seed).attest(*sign, "--no-wait").receipt
+        for name in ("signature", "payload"):
+            (tmp_path / name).write_bytes(base64.b64decode(_MADE[case][name]))
+        return seed, _MADE[case]
+
+    return make
 
 
 def made_elsewhere(folder: Path, key_id: str) -> list[str]:
@@ -208,10 +221,12 @@ def made_elsewhere(folder: Path, key_id: str) -> list[str]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_signature_made_elsewhere_is_verified_and_stored(
-    make_world: Callable[..., World], case: Algorithm | PgpKind, tmp_path: Path
+    make_world: Callable[..., World],
+    elsewhere: Elsewhere,
+    case: Algorithm | PgpKind,
+    tmp_path: Path,
 ) -> None:
-    seed, sign = seed_and_key(case, tmp_path)
-    made = elsewhere(make_world(seed), tmp_path, sign)
+    seed, made = elsewhere(case)
     world = make_world(seed)
     receipt = world.attest(*made_elsewhere(tmp_path, made["public_key_id"])).receipt
     assert receipt["status"] == "created"
@@ -229,23 +244,25 @@ def assert_refused(world: World, key_id: str, folder: Path) -> None:
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("part", ["payload", "signature"])
 def test_one_flipped_bit_is_refused_and_nothing_is_created(
-    make_world: Callable[..., World], case: Algorithm | PgpKind, part: str, tmp_path: Path
+    make_world: Callable[..., World],
+    elsewhere: Elsewhere,
+    case: Algorithm | PgpKind,
+    part: str,
+    tmp_path: Path,
 ) -> None:
-    seed, sign = seed_and_key(case, tmp_path)
-    key_id = elsewhere(make_world(seed), tmp_path, sign)["public_key_id"]
+    seed, made = elsewhere(case)
     data = (tmp_path / part).read_bytes()
     # Within the signed bytes: OpenPGP ends in an armor's checksum, which nobody has to read.
     index = -60 if isinstance(case, PgpKind) and part == "signature" else len(data) // 2
     (tmp_path / part).write_bytes(flipped(data, index))
-    assert_refused(make_world(seed), key_id, tmp_path)
+    assert_refused(make_world(seed), made["public_key_id"], tmp_path)
 
 
 @pytest.mark.parametrize("algorithm", Algorithm, ids=lambda a: a.name)
 def test_one_flipped_bit_in_the_attestors_key_is_refused(
-    make_world: Callable[..., World], algorithm: Algorithm, tmp_path: Path
+    make_world: Callable[..., World], elsewhere: Elsewhere, algorithm: Algorithm, tmp_path: Path
 ) -> None:
-    seed, sign = seed_and_key(algorithm, tmp_path)
-    elsewhere(make_world(seed), tmp_path, sign)
+    seed, _ = elsewhere(algorithm)
     damaged = {"pem": damaged_pem(algorithm), "algorithm": algorithm.name, "id": "urn:damaged"}
     seed["attestors"][0]["public_keys"] = [{"pkix": damaged}]
     assert_refused(make_world(seed), "urn:damaged", tmp_path)
@@ -253,11 +270,10 @@ def test_one_flipped_bit_in_the_attestors_key_is_refused(
 
 @pytest.mark.parametrize("kind", PgpKind, ids=lambda k: k.name)
 def test_one_flipped_bit_in_the_attestors_openpgp_key_is_refused(
-    make_world: Callable[..., World], kind: PgpKind, tmp_path: Path
+    make_world: Callable[..., World], elsewhere: Elsewhere, kind: PgpKind, tmp_path: Path
 ) -> None:
     """In the subkey that signs: with its primary key, the whole key would have another name."""
-    seed, sign = seed_and_key(kind, tmp_path)
-    key_id = elsewhere(make_world(seed), tmp_path, sign)["public_key_id"]
+    seed, made = elsewhere(kind)
     certificate = pgp_tsk(kind).extract_certificate()
     signed = pysequoia.verify((tmp_path / "signature").read_bytes(), lambda _: [certificate])
     [signature] = signed.valid_sigs
@@ -268,15 +284,14 @@ def test_one_flipped_bit_in_the_attestors_openpgp_key_is_refused(
     armored = pysequoia.armor(raw, pysequoia.ArmorKind.PublicKey)
     assert armored != str(certificate)
     seed["attestors"][0]["public_keys"] = [{"pgp": {"armored": armored}}]
-    assert_refused(make_world(seed), key_id, tmp_path)
+    assert_refused(make_world(seed), made["public_key_id"], tmp_path)
 
 
 @pytest.mark.parametrize("kind", PgpKind, ids=lambda k: k.name)
 def test_another_openpgp_key_on_the_attestor_is_refused(
-    make_world: Callable[..., World], kind: PgpKind, tmp_path: Path
+    make_world: Callable[..., World], elsewhere: Elsewhere, kind: PgpKind, tmp_path: Path
 ) -> None:
-    seed, sign = seed_and_key(kind, tmp_path)
-    elsewhere(make_world(seed), tmp_path, sign)
+    seed, _ = elsewhere(kind)
     seed["attestors"][0]["public_keys"] = [{"pgp": {"armored": pgp_public(kind, 1)}}]
     world = make_world(seed)
     assert_refused(world, stored_key(world).id, tmp_path)

@@ -19,8 +19,7 @@ from step.model.image import ImageRef
 from step.model.keys import Algorithm
 from step.model.names import AttestorName
 from step.model.payload import Payload
-from step.signing.pkix import PkixSigner
-from tests.keys import make_private_key, pkix_sign, private_pem, public_pem
+from tests.keys import make_private_key, pkix_sign, pkix_signer, public_pem
 from tests.world import (
     ATTESTOR,
     DIGEST,
@@ -233,7 +232,7 @@ def test_what_exists_is_told_as_it_is_stored(make_world: Callable[..., World]) -
     }
     world = make_world(seed | {"occurrences": [encoded(stored)]})
     for number, one in enumerate(keys):
-        signer = PkixSigner.load(private_pem(make_private_key(one)))
+        signer = pkix_signer(one)
         connection = Connection(world.clock, {}, world.emulator.grpc_address)
         image, attestor = ImageRef.parse(IMAGE), AttestorName.parse(ATTESTOR)
         *_, receipt = attest([image], [attestor], signer, connection, Terms())

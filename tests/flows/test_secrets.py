@@ -27,6 +27,7 @@ from tests.keys import (
     pgp_locked,
     pgp_secret,
     pgp_tsk,
+    pkix_signer,
     private_pem,
 )
 from tests.world import ATTESTOR, IMAGE, World, pgp_seed, pkix_seed
@@ -269,7 +270,7 @@ def test_no_value_shows_its_secret() -> None:
     for piece in pieces(str(pgp_tsk(KIND))) | pieces(PASSPHRASE):
         assert piece not in repr(pgp)
     for algorithm in Algorithm:
-        pkix = PkixSigner.load(private_pem(make_private_key(algorithm)))
+        pkix = pkix_signer(algorithm)
         assert repr(pkix) == "PkixSigner(key_id=None)"
 
 

@@ -19,7 +19,7 @@ from step.model.keys import Algorithm, Key
 from step.model.names import AttestorName
 from step.signing.pkix import PkixSigner
 from step.signing.signer import Signer
-from tests.keys import make_private_key, private_pem
+from tests.keys import pkix_signer
 from tests.world import ATTESTOR, World, image, pkix_seed
 
 NAME = AttestorName.parse(ATTESTOR)
@@ -36,7 +36,7 @@ class Watched:
 
     @cached_property
     def inner(self) -> PkixSigner:
-        return PkixSigner.load(private_pem(make_private_key(self.algorithm)))
+        return pkix_signer(self.algorithm)
 
     def key_on(self, attestor: Attestor) -> Key:
         return self.inner.key_on(attestor)

@@ -8,7 +8,8 @@ from pathlib import Path
 from tests.project.tracked import ROOT
 from tests.running import LIMIT
 
-HANGS = "import threading\ndef test_it():\n    threading.Event().wait()\n"
+# Where no report comes from it, so that the silence is counted from the start.
+HANGS = "import threading\nthreading.Event().wait()\n"
 DIES = "import os\ndef test_it():\n    os._exit(7)\ndef test_after_it():\n    pass\n"
 
 
@@ -18,14 +19,18 @@ def run(folder: Path, test: str, *arguments: str, limit: str) -> subprocess.Comp
     (folder / "tests" / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
     (folder / "tests" / "test_it.py").write_text(test)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", os.devnull]
-    return subprocess.run(
-        [*command, f"--rootdir={folder}", *arguments, str(folder / "tests")],
-        cwd=ROOT,
-        env=os.environ | {LIMIT: limit},
-        capture_output=True,
-        text=True,
-        timeout=50,
-    )
+    # In files, since a worker that hangs holds its pipes for a while after the run has ended.
+    with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
+        done = subprocess.run(
+            [*command, f"--rootdir={folder}", *arguments, str(folder / "tests")],
+            cwd=ROOT,
+            env=os.environ | {LIMIT: limit},
+            stdout=out,
+            stderr=err,
+            timeout=50,
+        )
+    said = [(folder / name).read_text() for name in ("out", "err")]
+    return subprocess.CompletedProcess(done.args, done.returncode, *said)
 
 
 def test_a_run_that_hangs_ends_itself(tmp_path: Path) -> None:

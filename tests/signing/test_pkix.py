@@ -25,6 +25,7 @@ from tests.keys import (
     pgp_key,
     pgp_secret,
     pkix_key,
+    pkix_signer,
     private_pem,
     public_pem,
 )
@@ -44,15 +45,11 @@ every_form = pytest.mark.parametrize(("algorithm", "form"), FORMS)
 every_algorithm = pytest.mark.parametrize("algorithm", Algorithm, ids=lambda one: one.name)
 
 
-def signer(algorithm: Algorithm, key_id: str | None = None) -> PkixSigner:
-    return PkixSigner.load(private_pem(make_private_key(algorithm)), key_id)
-
-
 @every_form
 def test_what_is_signed_verifies_with_the_registered_key(
     algorithm: Algorithm, form: serialization.PrivateFormat
 ) -> None:
-    made = PkixSigner.load(private_pem(make_private_key(algorithm), form))
+    made = pkix_signer(algorithm, form=form)
     by = attestor(pkix_key(algorithm, number=1), pkix_key(algorithm))
     key = made.key_on(by)
     assert key == pkix_key(algorithm)
@@ -68,7 +65,7 @@ def test_what_is_signed_verifies_with_the_registered_key(
 def test_a_pss_signature_has_a_salt_as_long_as_its_digest(algorithm: Algorithm) -> None:
     public = make_private_key(algorithm).public_key()
     assert isinstance(public, rsa.RSAPublicKey)
-    signature = signer(algorithm).sign(PAYLOAD, pkix_key(algorithm))
+    signature = pkix_signer(algorithm).sign(PAYLOAD, pkix_key(algorithm))
     length = algorithm.hash.digest_size
     pss = padding.PSS(padding.MGF1(algorithm.hash), length)
     public.verify(signature, PAYLOAD, pss, algorithm.hash)
@@ -88,7 +85,7 @@ def test_openssl_verifies_what_is_signed(
     algorithm: Algorithm, tool: Callable[[str], str], tmp_path: Path
 ) -> None:
     (tmp_path / "public").write_text(public_pem(make_private_key(algorithm)))
-    signature = signer(algorithm).sign(PAYLOAD, pkix_key(algorithm))
+    signature = pkix_signer(algorithm).sign(PAYLOAD, pkix_key(algorithm))
     (tmp_path / "signature").write_bytes(signature)
 
     def verifies(payload: bytes) -> bool:
@@ -104,7 +101,7 @@ def test_openssl_verifies_what_is_signed(
 def test_parameters_before_the_key_are_skipped_as_openssl_ecparam_writes_them() -> None:
     parameters = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
     pem = parameters + private_pem(make_private_key(P256), OLD)
-    assert PkixSigner.load(pem) == signer(P256)
+    assert PkixSigner.load(pem) == pkix_signer(P256)
 
 
 # --- which key of the attestor
@@ -115,13 +112,13 @@ def test_a_key_that_is_not_registered_is_refused_with_what_is(algorithm: Algorit
     other = pkix_key(algorithm, "urn:other", number=1)
     for by in (attestor(other, pgp_key(PgpKind.ED25519), UnusableKey("urn:x", "why")), attestor()):
         with pytest.raises(KeyNotRegistered) as caught:
-            signer(algorithm).key_on(by)
+            pkix_signer(algorithm).key_on(by)
         assert all(key.id in caught.value.hint for key in by.keys)
         assert caught.value.hint
 
 
 def test_the_registered_algorithm_is_the_one_that_signs() -> None:
-    made = signer(Algorithm.RSA_PSS_4096_SHA256)
+    made = pkix_signer(Algorithm.RSA_PSS_4096_SHA256)
     for algorithm in Algorithm:
         if algorithm.bits == 4096:
             key = made.key_on(attestor(pkix_key(algorithm)))
@@ -135,25 +132,25 @@ def test_a_key_that_is_registered_twice_needs_its_id() -> None:
     pkcs1 = pkix_key(Algorithm.RSA_SIGN_PKCS1_2048_SHA256, "urn:pkcs1")
     by = attestor(pss, pkcs1)
     with pytest.raises(BadInput) as undecided:
-        signer(pss.algorithm).key_on(by)
+        pkix_signer(pss.algorithm).key_on(by)
     assert "--public-key-id: urn:pss, urn:pkcs1" in undecided.value.hint
-    assert signer(pss.algorithm, "urn:pss").key_on(by) == pss
-    assert signer(pss.algorithm, "urn:pkcs1").key_on(by) == pkcs1
+    assert pkix_signer(pss.algorithm, "urn:pss").key_on(by) == pss
+    assert pkix_signer(pss.algorithm, "urn:pkcs1").key_on(by) == pkcs1
     with pytest.raises(KeyNotRegistered) as caught:
-        signer(pss.algorithm, "urn:PSS").key_on(by)
+        pkix_signer(pss.algorithm, "urn:PSS").key_on(by)
     assert "urn:pss and urn:pkcs1" in caught.value.hint
 
 
 def test_the_id_of_another_key_is_refused() -> None:
     by = attestor(pkix_key(P256, "urn:mine"), pkix_key(P256, "urn:other", number=1))
     with pytest.raises(KeyNotRegistered, match="not as urn:other"):
-        signer(P256, "urn:other").key_on(by)
+        pkix_signer(P256, "urn:other").key_on(by)
 
 
 def test_it_signs_for_no_other_key() -> None:
     for key in (pkix_key(P256, number=1), pgp_key(PgpKind.ED25519), UnusableKey("k", "why")):
         with pytest.raises(KeyNotRegistered):
-            signer(P256).sign(PAYLOAD, key)
+            pkix_signer(P256).sign(PAYLOAD, key)
 
 
 # --- what cannot be used
@@ -224,13 +221,13 @@ def test_any_bytes_are_a_key_or_bad_input(data: bytes) -> None:
         made = PkixSigner.load(data)
     except BadInput:
         return
-    assert made == signer(P256)
+    assert made == pkix_signer(P256)
 
 
 @every_algorithm
 def test_no_part_of_the_secret_is_shown(algorithm: Algorithm) -> None:
     pem = private_pem(make_private_key(algorithm)).decode()
-    shown = repr(signer(algorithm, "urn:k"))
+    shown = repr(pkix_signer(algorithm, "urn:k"))
     assert "urn:k" in shown
     assert len(shown) < 100
     assert not any(line in shown for line in pem.splitlines())
