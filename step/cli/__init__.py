@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -128,7 +129,8 @@ def _fail(error: StepError, edge: Edge, arguments: Sequence[str]) -> int:
     """Report an error that came before the options were known, still in the format asked for."""
     from step.reporting.result import Found
 
-    named = " ".join(arguments).replace("=", " ")
+    own = takewhile(lambda one: one != "--", arguments)  # what follows is a command's
+    named = " ".join(own).replace("=", " ")
     variables = {edge.environ.get(name) for name in ("BINAUTHZ_FORMAT", "INPUT_FORMAT")}
     wants_json = "--format json" in named or ("json" in variables and "--format " not in named)
     shown_as = Format.JSON if wants_json else Format.TEXT

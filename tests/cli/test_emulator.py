@@ -11,7 +11,10 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,15 +47,23 @@ signal.pthread_sigmask(signal.SIG_BLOCK, ends)
 print("started", flush=True)
 raise SystemExit(int(signal.sigwait(ends)))
 """
-# Ends, at the end of a line, with how often it was interrupted. A handler may not print: it could
-# come in the middle of another print.
+# Ends, at the end of a line, with how often it was interrupted. It looks at both at once: where the
+# signal comes right before a line is waited for, a handler in Python runs only after the line.
 COUNTS = """
-import os, signal
-times = []
-signal.signal(signal.SIGINT, lambda *_: (times.append(1), os.write(1, b"interrupted\\n")))
+import os, select, signal
+noticed, notice = os.pipe()
+os.set_blocking(notice, False)
+signal.set_wakeup_fd(notice)
+signal.signal(signal.SIGINT, lambda *_: None)
 os.write(1, b"started\\n")
-input()
-raise SystemExit(len(times))
+times = 0
+while True:
+    ready, _, _ = select.select([0, noticed], [], [])
+    if noticed in ready:
+        times += len(os.read(noticed, 100))
+        os.write(1, b"interrupted\\n")
+    if 0 in ready:
+        raise SystemExit(times)
 """
 # Becomes another program that ignores no signal, whatever the run of the tests has inherited from a
 # nohup; in a session of its own, at the terminal that is its input, if it is one.
@@ -79,6 +90,17 @@ def run(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
 
 
+@contextmanager
+def started(command: Sequence[str], **streams: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process that a test which fails, or takes too long, does not wait for."""
+    with subprocess.Popen(command, text=True, **streams) as process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
+
+
 def test_a_run_against_the_process(
     seed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,7 +109,7 @@ def test_a_run_against_the_process(
     command += ["--ready-file", str(ready), "--call-log", str(calls), "--latency", "5ms"]
     command += ["--visibility-delay", "0.2s", "--fault", "AsymmetricSign=UNAVAILABLE:1"]
     command += ["--admission-port", "0", "--admission-ca-file", str(tmp_path / "ca.pem")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with started(command, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
@@ -193,9 +215,7 @@ def test_a_command_does_not_start_on_a_bad_seed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_is_the_commands_and_its_end_is_awaited(number: signal.Signals) -> None:
     command = [*STARTED, sys.executable, "-c", WAITS]
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with started(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "started\n"
         process.send_signal(number)
@@ -213,9 +233,7 @@ def test_what_is_ignored_stays_ignored() -> None:
 
 def test_a_signal_that_the_command_does_not_handle_ends_both() -> None:
     command = [*STARTED, "sh", "-c", "echo started; exec sleep 600"]
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with started(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "started\n"
         process.terminate()
@@ -227,7 +245,7 @@ def test_ctrl_c_reaches_the_command_once_and_the_emulator_stays_for_it() -> None
     keyboard, terminal = os.openpty()
     with (
         open(keyboard, "r+b", buffering=0) as screen,  # noqa: PTH123 - a descriptor
-        subprocess.Popen([*STARTED, sys.executable, "-c", COUNTS], stdin=terminal) as process,
+        started([*STARTED, sys.executable, "-c", COUNTS], stdin=terminal) as process,
     ):
         os.close(terminal)
 
@@ -303,6 +321,7 @@ def test_an_output_that_is_full() -> None:
         (["--fault", "Sign=UNAVAILABLE"], "Sign"),
         (["--latency", "50"], "duration"),
         (["--port", "x"], "--port"),
+        (["--port", "x", "--", "docker", "ps", "--format", "json"], "--port"),
         (["--rest-port", "70000"], "cannot listen"),
         (["--admission-port", "70000"], "cannot listen"),
         (["--admission-port", "0", "--admission-host", "example.com"], "not an IP address"),
