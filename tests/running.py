@@ -13,7 +13,7 @@ import pytest
 LIMIT = "BINAUTHZ_TESTS_LIMIT"
 _LIMIT = 900
 # Collecting thousands of tests takes a while, as do some that build images.
-_SILENCE_SECONDS = 3
+_SILENCE_SECONDS = 2
 
 
 class WholeRun:

@@ -34,9 +34,9 @@ def run(folder: Path, test: str, *arguments: str, limit: str) -> subprocess.Comp
 
 
 def test_a_run_that_hangs_ends_itself(tmp_path: Path) -> None:
-    done = run(tmp_path, HANGS, "-n1", limit="5")
+    done = run(tmp_path, HANGS, "-n1", limit="4")
     assert done.returncode == 1
-    assert "Timeout (0:00:05)!" in done.stderr
+    assert "Timeout (0:00:04)!" in done.stderr
     assert "  ... " in done.stdout
 
 
