@@ -66,6 +66,7 @@ test: env ## run every test but those of the image
 	@echo 'make: starting the tests'
 	@$(BIN)/python -m pytest $(AT_ONCE) -m 'not image' $(COVERAGE) $(ARGS)
 
+# By file: what the tests of one share, a container for example, each worker would make for itself.
 .PHONY: container
 container: env ## build the image and run its tests; needs root and buildah
 	@$(BIN)/python -m pytest $(AT_ONCE) --dist=loadfile -m image $(ARGS)

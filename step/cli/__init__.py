@@ -129,7 +129,7 @@ def _fail(error: StepError, edge: Edge, arguments: Sequence[str]) -> int:
     """Report an error that came before the options were known, still in the format asked for."""
     from step.reporting.result import Found
 
-    own = takewhile(lambda one: one != "--", arguments)  # what follows is a command's
+    own = takewhile(lambda word: word != "--", arguments)  # what follows is a command's
     named = " ".join(own).replace("=", " ")
     variables = {edge.environ.get(name) for name in ("BINAUTHZ_FORMAT", "INPUT_FORMAT")}
     wants_json = "--format json" in named or ("json" in variables and "--format " not in named)

@@ -337,7 +337,8 @@ def test_settings_that_cannot_be_used(
     capfd: pytest.CaptureFixture[str], given: list[str], says: str
 ) -> None:
     assert main(["emulator", *given]) == 2
-    error = capfd.readouterr().err
-    assert error.startswith("error: ")
-    assert says in error
-    assert "\n  hint: " in error
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: ")
+    assert says in shown.err
+    assert "\n  hint: " in shown.err

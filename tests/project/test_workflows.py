@@ -178,7 +178,9 @@ def test_the_action_in_ci_has_the_outputs_that_are_looked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tool("jq")
-    assert run_of_ci(tmp_path, capfd, monkeypatch, Seed.load(ROOT / "examples" / "seed.yaml"))
+    workflow = (WORKFLOWS / "ci.yml").read_text()
+    [seed] = re.findall(r'--volume "\$PWD/(\S+):/seed\.yaml:ro"', workflow)
+    assert run_of_ci(tmp_path, capfd, monkeypatch, Seed.load(ROOT / seed))
 
 
 class Build:
