@@ -63,14 +63,6 @@ class Edge:
                     "Is what it is set from given? Where it is not wanted, unset the variable.",
                 )
 
-    def mask(self, secret: str) -> None:
-        """Tell GitHub's runner to hide a secret, before anything could show it."""
-        from step.reporting.github import masks
-
-        if self.on_github:
-            sys.stderr.write(masks([secret]))
-            sys.stderr.flush()
-
     def connection(self) -> Connection:
         """A connection to Google Cloud, or to the emulator."""
         from step.cloud.connection import Connection

@@ -79,7 +79,6 @@ class KeyChoice:
             from step.signing.pkix import PkixSigner
 
             pem = read_file(self.pkix_key_file, "--pkix-key-file")
-            edge.mask(pem.decode("utf-8", "replace"))
             return PkixSigner.load(pem, self._key_id)
         if self.signature_file:
             return self._made_elsewhere(self.signature_file)
@@ -112,11 +111,9 @@ class KeyChoice:
             secret = read_file(self.pgp_key_file, "--pgp-key-file")
         else:
             secret = os.fsencode(edge.environ[_PRIVATE_KEY])
-        edge.mask(secret.decode("utf-8", "replace"))
         passphrase = edge.environ.get(_PASSPHRASE)
         if self.pgp_passphrase_file:
             passphrase = _first_line(read_file(self.pgp_passphrase_file, "--pgp-passphrase-file"))
-        edge.mask(passphrase or "")
         return PgpSigner.load(secret, passphrase, self._key_id)
 
 

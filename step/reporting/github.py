@@ -1,9 +1,8 @@
-"""GitHub's runner: outputs, the job's summary, annotations and masks."""
+"""GitHub's runner: outputs, the job's summary and annotations."""
 
 from __future__ import annotations
 
 import html
-import re
 import uuid
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -19,8 +18,6 @@ from step.reporting.text import one_line
 RECEIPTS_LIMIT = 250_000
 # src/Runner.Worker/FileCommandManager.cs of https://github.com/actions/runner; in bytes.
 SUMMARY_LIMIT = 1024 * 1024
-# A shorter mask would hide too much of the log that is no secret.
-_SHORTEST_MASK = 4
 
 
 def publish(result: Result, environ: Mapping[str, str]) -> None:
@@ -72,20 +69,6 @@ def annotate(result: Answer) -> str:
     """An `::error` command for each complaint, one a line; empty when there is none."""
     return "".join(
         _annotation(f"Not {result.goal}", about, message) for about, message in result.complaints()
-    )
-
-
-def masks(secrets: Iterable[str]) -> str:
-    """Commands that hide each line of the secrets in the log from then on, one a line.
-
-    To be written before anything else, and only where GitHub's runner reads: anywhere else they
-    would show the secrets. Lines under four characters are not hidden.
-    """
-    lines = (line.strip() for secret in secrets for line in re.split(r"[\r\n]+", secret))
-    return "".join(
-        f"::add-mask::{_data(line)}\n"
-        for line in dict.fromkeys(lines)
-        if len(line) >= _SHORTEST_MASK
     )
 
 

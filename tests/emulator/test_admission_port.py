@@ -217,16 +217,20 @@ def test_a_start_that_fails_leaves_no_port_behind(ca_file: Path, tmp_path: Path)
 # Clients that do not behave, and the end
 
 
+def ask_in_plain_text(host: str, port: int) -> None:
+    """The port may hang up before the body is written, or after."""
+    with closing(http.client.HTTPConnection(host, port, timeout=5)) as plain:
+        plain.request("POST", PATH, json.dumps(image_review(IMAGE)))
+        plain.getresponse()
+
+
 def test_a_client_without_trust_or_tls_gets_nothing_and_harms_nobody(
     ca_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG), served(ca_file) as emulator:
         host, port = place(emulator)
-        with closing(http.client.HTTPConnection(host, port, timeout=5)) as plain:
-            # The port may hang up before the body is written, or after.
-            with pytest.raises((http.client.HTTPException, ConnectionError)):
-                plain.request("POST", PATH, json.dumps(image_review(IMAGE)))
-                plain.getresponse()
+        with pytest.raises((http.client.HTTPException, ConnectionError)):
+            ask_in_plain_text(host, port)
         with (
             socket.create_connection((host, port), timeout=5) as raw,
             pytest.raises(ssl.SSLCertVerificationError),

@@ -162,23 +162,6 @@ def test_hostile_annotations(hostile: Report) -> None:
         assert command.data.startswith(one_line(one.error.message).rstrip("#: "))
 
 
-def test_masks() -> None:
-    secret = "first line\r\n  second % line\n\nabc\n"
-    text = github.masks([secret, "::stop-commands::x", "first line", ""])
-    assert runner.commands(text) == [
-        runner.Command("add-mask", "first line"),
-        runner.Command("add-mask", "second % line"),
-        runner.Command("add-mask", "::stop-commands::x"),
-    ]
-
-
-@given(st.lists(HOSTILE, max_size=4))
-def test_masks_are_nothing_but_masks(secrets: list[str]) -> None:
-    text = github.masks(secrets)
-    commands = runner.commands(text)
-    assert [command.name for command in commands] == ["add-mask"] * text.count("\n")
-
-
 class Cells(HTMLParser):
     """The tags of a summary, and the text between them."""
 
