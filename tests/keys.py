@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import pysequoia
 from cryptography.hazmat.decrepit.ciphers.modes import CFB
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, mldsa, padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from pysequoia.packet import Packet, PacketPile, Tag
@@ -214,6 +214,39 @@ def pgp_expired(key: pysequoia.Tsk) -> pysequoia.Tsk:
     secret = {one.fingerprint: one for one in PacketPile.from_bytes(bytes(key)) if one.fingerprint}
     packets = PacketPile.from_bytes(bytes(expired))
     return pysequoia.Tsk.from_packets([secret.get(one.fingerprint, one) for one in packets])
+
+
+def pgp_by_hand(flags: int | None = 3, hash_id: int = 8) -> str:
+    """A public RSA key as hardly any tool makes one: without key flags, certified with SHA-1.
+
+    RFC 4880, 5.5.2 (the key), 5.2.3 (the certification of its name) and 5.2.4 (what that is over).
+    """
+    private = make_private_key(Algorithm.RSA_SIGN_PKCS1_2048_SHA256)
+    assert isinstance(private, rsa.RSAPrivateKey)
+    numbers = private.public_key().public_numbers()
+    created, name = 1_700_000_000, b"by-hand@example.com"
+    head = b"\x04" + created.to_bytes(4) + b"\x01"
+    key = head + b"".join(map(_number, (numbers.n, numbers.e)))
+    hashed = b"\x05\x02" + (created + 1).to_bytes(4)
+    hashed += b"" if flags is None else b"\x02\x1b" + bytes([flags])
+    about = b"\x04\x13\x01" + bytes([hash_id]) + len(hashed).to_bytes(2) + hashed
+    data = b"\x99" + len(key).to_bytes(2) + key + b"\xb4" + len(name).to_bytes(4) + name
+    data += about + b"\x04\xff" + len(about).to_bytes(4)
+    digest = {2: hashes.SHA1, 8: hashes.SHA256}[hash_id]()
+    issuer = hashlib.sha1(b"\x99" + len(key).to_bytes(2) + key, usedforsecurity=False).digest()[-8:]
+    unhashed = b"\x09\x10" + issuer
+    hasher = hashes.Hash(digest)
+    hasher.update(data)
+    left = hasher.finalize()[:2]
+    signature = int.from_bytes(private.sign(data, padding.PKCS1v15(), digest))
+    made = about + len(unhashed).to_bytes(2) + unhashed + left + _number(signature)
+    packets = ((6, key), (13, name), (2, made))
+    whole = b"".join(bytes([0xC0 | t, 0xFF]) + len(one).to_bytes(4) + one for t, one in packets)
+    return pysequoia.armor(whole, pysequoia.ArmorKind.PublicKey)
+
+
+def _number(value: int) -> bytes:
+    return value.bit_length().to_bytes(2) + value.to_bytes((value.bit_length() + 7) // 8)
 
 
 def pgp_with_secrets(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeAlias
 
 from step.errors import BadInput, Unverified
+from step.model.bounds import PAYLOAD_BYTES, SIGNATURE_BYTES, SIGNATURES, shortened
 from step.model.image import ImageRef
 from step.model.keys import Key, PkixKey
 from step.model.names import AttestorName, NoteName
@@ -31,6 +32,15 @@ class Attestation:
 
     payload: bytes
     signatures: tuple[Signature, ...]
+
+    @property
+    def excess(self) -> str | None:
+        """Which bound it is over, if any; then nothing of it is looked at."""
+        if len(self.payload) > PAYLOAD_BYTES:
+            return f"its payload of {len(self.payload)} bytes is over the {PAYLOAD_BYTES} allowed"
+        if len(self.signatures) > SIGNATURES:
+            return f"its {len(self.signatures)} signatures are over the {SIGNATURES} allowed"
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +82,23 @@ class Verified:
 class Rejected:
     """A signature of an occurrence that attests nothing, and why; its key id is a mere claim.
 
-    `key_id` is None where there is no signature, `image` where the occurrence names none.
+    `key_id` is None where it is the whole occurrence that is rejected, `image` where that names
+    none. Neither payload nor signatures are kept, and of texts no more than is shown.
     """
 
     occurrence: Occurrence
     image: ImageRef | None
     key_id: str | None
     reason: str
+
+    @classmethod
+    def of(
+        cls, occurrence: Occurrence, image: ImageRef | None, key_id: str | None, reason: str
+    ) -> Rejected:
+        """The rejection of an occurrence, or of one of its signatures."""
+        shown = shortened(occurrence.resource_uri)
+        bare = replace(occurrence, resource_uri=shown, attestation=Attestation(b"", ()))
+        return cls(bare, image, key_id and shortened(key_id), shortened(reason))
 
 
 Judged: TypeAlias = Verified | Rejected
@@ -103,8 +123,8 @@ class Attestor:
         compares its digest with the caller's. One signature that holds is enough
         (grafeas/v1/attestation.proto). Raises Unverified, with every reason, when none does.
         """
-        reasons: list[str] = []
-        for signature in attestation.signatures:
+        reasons = [attestation.excess] if attestation.excess else []
+        for signature in () if reasons else attestation.signatures:
             try:
                 return self._holder(signature, attestation.payload, image)
             except Unverified as error:
@@ -118,14 +138,17 @@ class Attestor:
         """What each signature of one of the note's occurrences is worth for `image`, in order.
 
         Never empty: an occurrence without a signature is rejected as a whole, as is one that is not
-        an attestation. One that is attached to another image counts for none, even if it verifies.
+        an attestation, or is larger than any honest one. One that is attached to another image
+        counts for none, even if it verifies. Whatever is wrong with one changes nothing for others.
         """
         if occurrence.kind != ATTESTATION:
             reason = f"it is not an attestation, but of kind {occurrence.kind}"
-            return (Rejected(occurrence, image, None, reason),)
+            return (Rejected.of(occurrence, image, None, reason),)
         attestation = occurrence.attestation
+        if attestation.excess:
+            return (Rejected.of(occurrence, image, None, attestation.excess),)
         judged = tuple(self._judged(one, occurrence, image) for one in attestation.signatures)
-        return judged or (Rejected(occurrence, image, None, "it has no signature"),)
+        return judged or (Rejected.of(occurrence, image, None, "it has no signature"),)
 
     def judge_own(self, occurrence: Occurrence) -> tuple[Judged, ...]:
         """Like `judge`, for the image that the occurrence is attached to."""
@@ -133,25 +156,29 @@ class Attestor:
             image = ImageRef.parse(occurrence.resource_uri)
         except BadInput:
             reason = "it is attached to no image by digest"
-            return (Rejected(occurrence, None, None, reason),)
+            return (Rejected.of(occurrence, None, None, reason),)
         return self.judge(occurrence, image)
 
     def _judged(self, signature: Signature, occurrence: Occurrence, image: ImageRef) -> Judged:
         try:
             key = self._holder(signature, occurrence.attestation.payload, image)
         except Unverified as error:
-            return Rejected(occurrence, image, signature.key_id, error.message)
+            return Rejected.of(occurrence, image, signature.key_id, error.message)
         if not occurrence.is_about(image):
-            reason = f"it is attached to {occurrence.resource_uri!r}, not to {image.digest}"
-            return Rejected(occurrence, image, signature.key_id, reason)
+            attached = shortened(occurrence.resource_uri)
+            reason = f"it is attached to {attached!r}, not to {image.digest}"
+            return Rejected.of(occurrence, image, signature.key_id, reason)
         return Verified(occurrence, image, key)
 
     def _holder(self, signature: Signature, payload: bytes, image: ImageRef) -> Key:
         """The registered key that a signature holds under; raises Unverified with the reason."""
         key = self.key(signature.key_id)
         if key is None:
-            raise Unverified(f"{self.name} lists no key {signature.key_id!r}")
-        key.verify(payload, signature.value)
+            raise Unverified(f"{self.name} lists no key {shortened(signature.key_id)!r}")
+        size = len(signature.value)
+        if size > SIGNATURE_BYTES:
+            raise Unverified(f"the signature's {size} bytes are over the {SIGNATURE_BYTES} allowed")
+        _verify(key, payload, signature.value)
         attested = Payload.parse(payload)
         if attested.digest != image.digest:
             raise Unverified(f"it attests {attested.digest}, not {image.digest}")
@@ -171,6 +198,21 @@ class Attestor:
             if occurrence.is_about(image):
                 return occurrence
         return None
+
+
+def _verify(key: Key, payload: bytes, signature: bytes) -> None:
+    """Verify; whatever else a library raises is a rejection, too, its panic included.
+
+    A panic of Rust code is a BaseException in Python
+    (https://docs.rs/pyo3/latest/pyo3/panic/struct.PanicException.html).
+    """
+    try:
+        key.verify(payload, signature)
+    except (Unverified, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # noqa: BLE001 - of what anybody may have written
+        kind = type(error).__name__  # its text, nobody has looked at
+        raise Unverified(f"it makes the library fail that verifies it: {kind}") from None
 
 
 @dataclass(frozen=True, slots=True)

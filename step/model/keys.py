@@ -6,14 +6,17 @@ import base64
 import hashlib
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TypeAlias, assert_never
+from functools import cache
+from typing import Any, TypeAlias, assert_never
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, mldsa, padding, rsa
 
 from step.errors import BadInput, Unverified
+from step.model.bounds import KEY_BYTES, UNPACKED_BYTES
 from step.model.names import KmsKeyVersion
+from step.model.openpgp import unpacked
 
 
 class Scheme(Enum):
@@ -105,6 +108,7 @@ class PkixKey:
 
         Raises BadInput when it is not a public key, or not one of the algorithm's kind and size.
         """
+        _require_size(pem)
         try:
             key = serialization.load_pem_public_key(pem.encode())
         except (ValueError, UnsupportedAlgorithm):
@@ -149,12 +153,16 @@ class PgpKey:
     def from_armored(cls, text: str, key_id: str = "") -> PgpKey:
         """Read a public key block, armored or binary; `key_id`, if given, must be its fingerprint.
 
-        Raises BadInput when it is not one certificate, or its key is not V4, which Binary
-        Authorization requires (google/cloud/binaryauthorization/v1/resources.proto,
+        Only those of its keys are kept that may sign now (docs/adr/0019). Raises BadInput when it
+        is not one certificate, when none of its keys may sign, and when its key is not V4, which
+        Binary Authorization requires (google/cloud/binaryauthorization/v1/resources.proto,
         AttestorPublicKey.ascii_armored_pgp_public_key).
         """
         import pysequoia  # ten megabytes, which most runs have no key for
 
+        from step.model.certificate import parts_of, signing_parts
+
+        _require_size(text)
         try:
             certificate = pysequoia.Cert.from_bytes(text.encode())
         except RuntimeError:  # its text carries a native stack trace
@@ -164,7 +172,11 @@ class PgpKey:
             raise BadInput(f"the OpenPGP key {fingerprint} is not of version 4")
         if key_id and key_id != fingerprint:
             raise BadInput(f"the OpenPGP key {fingerprint} is registered under another id")
-        return cls(fingerprint, bytes(certificate))
+        primary, *subkeys = parts_of(certificate)
+        usable = signing_parts(certificate, [primary, *subkeys])
+        kept = [primary, *(part for part in subkeys if part in usable)]
+        packets = (packet for part in kept for packet in (part.public, *part.about))
+        return cls(fingerprint, b"".join(map(bytes, packets)))
 
     @property
     def algorithm_name(self) -> str:
@@ -179,10 +191,11 @@ class PgpKey:
         """
         import pysequoia
 
-        certificate = pysequoia.Cert.from_bytes(self.certificate)
+        certificate = _certificate(self.certificate)
         try:
-            signed = pysequoia.verify(signature, lambda _: [certificate])
-        except RuntimeError:  # its text carries a native stack trace
+            message = unpacked(signature, len(payload) + UNPACKED_BYTES)
+            signed = pysequoia.verify(message, lambda _: [certificate])
+        except (ValueError, RuntimeError):  # Sequoia's text carries a native stack trace
             signed = None
         wanted = self.id.lower()
         if signed is None or all(one.certificate != wanted for one in signed.valid_sigs):
@@ -197,10 +210,14 @@ class PgpKey:
 
 @dataclass(frozen=True, slots=True)
 class UnusableKey:
-    """A key that an attestor lists and that nothing can be verified with; `reason` says why."""
+    """A key that an attestor lists and that nothing can be verified with.
+
+    `reason` says why, `mend` what to do about it, where that is known.
+    """
 
     id: str
     reason: str
+    mend: str = ""
 
     @property
     def algorithm_name(self) -> str:
@@ -222,6 +239,18 @@ def pkix_key_id(spki: bytes) -> str:
     """
     digest = base64.urlsafe_b64encode(hashlib.sha256(spki).digest())
     return f"ni:///sha-256;{digest.decode().rstrip('=')}"
+
+
+def _require_size(text: str) -> None:
+    if len(text) > KEY_BYTES:
+        raise BadInput(f"its {len(text)} bytes are over the {KEY_BYTES} allowed")
+
+
+@cache
+def _certificate(data: bytes) -> Any:
+    import pysequoia
+
+    return pysequoia.Cert.from_bytes(data)
 
 
 def _verify(algorithm: Algorithm, key: object, payload: bytes, signature: bytes) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from step.errors import BadInput, Unverified
+from step.model.bounds import shortened
 from step.model.image import Digest, ImageRef
 
 # gcloud's spelling; command_lib/container/binauthz/util.py of the Google Cloud SDK 528.0.0.
@@ -59,11 +60,11 @@ class Payload:
             reference = critical["identity"]["docker-reference"]
             digest = critical["image"]["docker-manifest-digest"]
         except _RepeatedKey as error:
-            raise Unverified(f"the payload repeats the key {error.args[0]!r}") from None
+            raise Unverified(f"the payload repeats the key {shortened(error.args[0])!r}") from None
         except (ValueError, LookupError, TypeError, RecursionError):
             raise Unverified("the payload is not Binary Authorization's JSON") from None
         if not (isinstance(kind, str) and kind.lower() in _ACCEPTED_TYPES):
-            raise Unverified(f"the payload is of another type: {kind!r}")
+            raise Unverified(f"the payload is of another type: {shortened(repr(kind))}")
         if not (isinstance(reference, str) and isinstance(digest, str)):
             raise Unverified("the payload's reference or digest is not text")
         try:

@@ -5,22 +5,20 @@ from __future__ import annotations
 import base64
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import Enum, auto
 
 import pysequoia
-from pysequoia.packet import Packet, PacketPile, SignatureType, Tag
+from pysequoia.packet import PacketPile, Tag
 
 from step.errors import BadInput, KeyNotRegistered
 from step.model.attestation import Attestor
+from step.model.certificate import Part, parts_of, signing_parts
 from step.model.keys import Key, PgpKey, UnusableKey
 from step.signing.secret import exact, unlocked
 from step.signing.signer import registered, unusable
 
 # Sequoia's errors carry a native stack trace, and the text of a Tsk is the private key itself:
 # neither may leave this module, so every error here is raised anew and `from None`.
-
-_AND_AGAIN = "export it again, and update the attestor's copy of the public key."
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +123,7 @@ def _parse(data: bytes) -> pysequoia.Tsk:
 
 
 def _unlocked(key: pysequoia.Tsk, passphrase: str | None) -> pysequoia.PySigner:
-    parts = _parts(key)
+    parts = parts_of(key)
     usable = _usable(key.extract_certificate(), parts)
     # Sequoia would stop at the first key that is a stub, and does not mind a revoked primary key:
     # it is shown the secrets of keys that may sign, and public halves of all others.
@@ -152,7 +150,7 @@ def _unlocked(key: pysequoia.Tsk, passphrase: str | None) -> pysequoia.PySigner:
             ]
             return pysequoia.Tsk.from_packets(opened).signer()
     name = f"the OpenPGP key {parts[0].fingerprint}"
-    if all(part.secret is _Secret.OPEN for part in usable):
+    if all(_Secret.of(part) is _Secret.OPEN for part in usable):
         raise BadInput(
             f"{name} cannot sign: its algorithm is not supported",
             "Use RSA of 2048 bits or more, Ed25519 or a NIST curve.",
@@ -166,40 +164,14 @@ def _unlocked(key: pysequoia.Tsk, passphrase: str | None) -> pysequoia.PySigner:
     raise BadInput(f"the passphrase does not unlock {name}", "Spaces and line ends count, too.")
 
 
-def _usable(certificate: pysequoia.Cert, parts: list[_Part]) -> list[_Part]:
+def _usable(certificate: pysequoia.Cert, parts: list[Part]) -> list[Part]:
     """The keys that may sign now, locked or not; raises BadInput when there is none."""
-    name = f"the OpenPGP key {parts[0].fingerprint}"
-    now = datetime.now(UTC)
-    try:
-        revoked, expiration = certificate.is_revoked, certificate.expiration
-    except RuntimeError:
-        raise BadInput(
-            f"{name} has no signature on itself that can be checked",
-            "Use RSA of 2048 bits or more, Ed25519 or a NIST curve, certified with SHA-2.",
-        ) from None
-    if revoked:
-        raise BadInput(f"{name} is revoked", "Register another key on the attestor and use that.")
-    if expiration is not None and expiration <= now:
-        raise BadInput(
-            f"{name} expired on {expiration:%Y-%m-%d}",
-            f"Extend it with gpg --quick-set-expire, {_AND_AGAIN}",
-        )
-    signing = [part for part in parts if part.signs]
-    if not signing:
-        raise BadInput(
-            f"{name} has no signing key",
-            f"Add one with gpg --quick-add-key FINGERPRINT ed25519 sign, {_AND_AGAIN}",
-        )
-    live = [part for part in signing if not part.is_over(now)]
-    if not live:
-        raise BadInput(
-            f"every signing subkey of {name} has expired or is revoked",
-            f"Add one with gpg --quick-add-key FINGERPRINT ed25519 sign, {_AND_AGAIN}",
-        )
-    held = [part for part in live if part.secret in (_Secret.OPEN, _Secret.LOCKED)]
+    live = signing_parts(certificate, parts)
+    held = [part for part in live if _Secret.of(part) in (_Secret.OPEN, _Secret.LOCKED)]
     if not held:
         raise BadInput(
-            f"{name} came without the secret half of its signing key",
+            f"the OpenPGP key {parts[0].fingerprint} came without the secret half of its signing "
+            "key",
             "It is kept elsewhere, or on a smart card. Export its signing subkey where it is: "
             "gpg --armor --export-secret-subkeys FINGERPRINT.",
         )
@@ -213,65 +185,18 @@ class _Secret(Enum):
     STUB = auto()
 
     @classmethod
-    def of(cls, packet: Packet, public: Packet) -> _Secret:
+    def of(cls, part: Part) -> _Secret:
         """What a key packet holds beyond its public half, which is how a secret one begins.
 
         https://www.rfc-editor.org/rfc/rfc9580#section-5.5.3; a stub is GnuPG's extension to it,
         "GNU extensions to the S2K algorithm" in doc/DETAILS of GnuPG.
         """
-        usage, *rest = packet.body[len(public.body) :] or [None]
+        usage, *rest = part.key.body[len(part.public.body) :] or [None]
         if usage is None:
             return cls.ABSENT
         if usage == 0:
             return cls.OPEN
         return cls.STUB if usage in (254, 255) and rest[1:2] == [101] else cls.LOCKED
-
-
-@dataclass(slots=True, eq=False)
-class _Part:
-    """A primary key or subkey with what is signed about it."""
-
-    key: Packet = field(repr=False)
-    public: Packet
-    secret: _Secret
-    about: list[Packet] = field(default_factory=list)
-
-    @property
-    def fingerprint(self) -> str:
-        """In upper-case hex."""
-        return (self.key.fingerprint or "").upper()
-
-    @property
-    def _newest(self) -> Packet | None:
-        own = {one.signature_created: one for one in self.about if one.key_flags}
-        return own[max(filter(None, own))] if any(own) else None
-
-    @property
-    def signs(self) -> bool:
-        """Whether it is for signing, whatever its state."""
-        newest = self._newest
-        return newest is not None and newest.key_flags is not None and newest.key_flags.signing
-
-    def is_over(self, now: datetime) -> bool:
-        """Whether it has expired or is revoked."""
-        if any(one.signature_type == SignatureType.SubkeyRevocation for one in self.about):
-            return True
-        created, newest = self.key.key_created, self._newest
-        validity = newest.key_validity_period if newest else None
-        return created is not None and validity is not None and created + validity <= now
-
-
-def _parts(key: pysequoia.Tsk) -> list[_Part]:
-    certificate = PacketPile.from_bytes(bytes(key.extract_certificate()))
-    public = {one.fingerprint: one for one in certificate if one.fingerprint}
-    parts: list[_Part] = []
-    for packet in PacketPile.from_bytes(bytes(key)):
-        if packet.fingerprint:
-            half = public[packet.fingerprint]
-            parts.append(_Part(packet, half, _Secret.of(packet, half)))
-        else:
-            parts[-1].about.append(packet)
-    return parts
 
 
 def _not_a_key() -> BadInput:

@@ -37,7 +37,8 @@ def unusable(attestor: Attestor, key: UnusableKey) -> KeyNotRegistered:
     """The error for a key that the attestor lists, but that no signature could be verified with."""
     return KeyNotRegistered(
         f"{attestor.name} lists {key.id}, but nothing can verify with it: {key.reason}",
-        "Register a key of an algorithm that Binary Authorization verifies; a newer "
+        key.mend
+        or "Register a key of an algorithm that Binary Authorization verifies; a newer "
         "binauthz-attest may know this one.",
     )
 

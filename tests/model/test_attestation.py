@@ -19,6 +19,7 @@ from step.model.attestation import (
     Signature,
     Verified,
 )
+from step.model.bounds import PAYLOAD_BYTES, SIGNATURE_BYTES, SIGNATURES, TEXT_LENGTH
 from step.model.image import ImageRef
 from step.model.keys import Algorithm, Key, UnusableKey
 from step.model.payload import Payload
@@ -220,6 +221,91 @@ def test_another_kind_is_rejected_whatever_it_holds(kind: str) -> None:
     [only] = ATTESTOR.judge(found, IMAGE)
     assert isinstance(only, Rejected)
     assert "not an attestation" in only.reason
+
+
+# --- What is larger than any honest one
+
+
+def large(payload: bytes = PAYLOAD, count: int = 1, size: int = 1) -> Attestation:
+    return Attestation(payload, (*[Signature(EC.id, bytes(size))] * (count - 1), ec(PAYLOAD)))
+
+
+@pytest.mark.parametrize(
+    ("attestation", "says"),
+    [
+        (Attestation(PAYLOAD + b" " * PAYLOAD_BYTES, (ec(PAYLOAD),)), "payload of 65"),
+        (large(count=SIGNATURES + 1), "33 signatures"),
+    ],
+)
+def test_what_is_over_a_bound_is_one_rejection_and_nobody_looks_at_it(
+    attestation: Attestation, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("cryptography.hazmat.primitives.serialization.load_der_public_key")
+    found = Occurrence("projects/p/occurrences/1", IMAGE.resource_uri, attestation)
+    [only] = ATTESTOR.judge(found, IMAGE)
+    assert isinstance(only, Rejected)
+    assert only.key_id is None
+    assert says in only.reason
+    assert says in reason(attestation)
+    assert ATTESTOR.first_verified([found], IMAGE, EC) is None
+
+
+def test_what_is_within_the_bounds_is_looked_at() -> None:
+    padded = PAYLOAD + b" " * (PAYLOAD_BYTES - len(PAYLOAD))
+    assert ATTESTOR.verify(Attestation(padded, (ec(padded),)), IMAGE) == EC
+    assert ATTESTOR.verify(large(count=SIGNATURES), IMAGE) == EC
+
+
+def test_a_signature_over_the_bound_is_rejected_and_the_one_beside_it_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr("pysequoia.verify")
+    huge = Signature(PGP.id, bytes(SIGNATURE_BYTES + 1))
+    bad, good = ATTESTOR.judge(occurrence(huge, ec(PAYLOAD)), IMAGE)
+    assert isinstance(bad, Rejected)
+    assert "131073 bytes are over the 131072 allowed" in bad.reason
+    assert isinstance(good, Verified)
+
+
+class PanicException(BaseException):
+    """What a panic of Rust code is in Python: no Exception."""
+
+
+@pytest.mark.parametrize("failure", [OSError(5, "secret"), MemoryError(), PanicException("secret")])
+def test_whatever_a_library_raises_is_one_rejection(
+    failure: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise failure
+
+    found = occurrence(pgp(PAYLOAD), ec(PAYLOAD))
+    monkeypatch.setattr("pysequoia.verify", fail)
+    bad, good = ATTESTOR.judge(found, IMAGE)
+    assert isinstance(bad, Rejected)
+    assert bad.reason.endswith(f"fail that verifies it: {type(failure).__name__}")
+    assert isinstance(good, Verified)
+    assert ATTESTOR.verify(found.attestation, IMAGE) == EC
+
+
+def test_who_interrupts_is_not_taken_for_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    found = occurrence(pgp(PAYLOAD))
+    monkeypatch.setattr("pysequoia.verify", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        ATTESTOR.judge(found, IMAGE)
+
+
+def test_a_rejection_keeps_neither_bytes_nor_more_text_than_is_shown() -> None:
+    long = "x" * 1_000_000
+    uri = f"https://{long}@{OTHER.digest}"
+    found = Occurrence("o", uri, Attestation(b"p", (Signature(long, b"s"), ec(PAYLOAD))))
+    for one in ATTESTOR.judge(found, IMAGE):
+        assert isinstance(one, Rejected)
+        assert one.occurrence.attestation == Attestation(b"", ())
+        texts = [one.reason, one.key_id or "", one.occurrence.resource_uri]
+        assert max(map(len, texts)) <= TEXT_LENGTH
 
 
 @given(st.lists(st.sampled_from(MADE), max_size=4), st.sampled_from([IMAGE, OTHER, ELSEWHERE]))

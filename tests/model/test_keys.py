@@ -16,10 +16,13 @@ from google.cloud.kms_v1 import CryptoKeyVersion
 from pysequoia.packet import PacketPile, Tag
 
 from step.errors import BadInput, Unverified
+from step.model.bounds import KEY_BYTES
 from step.model.keys import Algorithm, PgpKey, PkixKey, Scheme, UnusableKey, pkix_key_id
 from tests.keys import (
     PgpKind,
     make_private_key,
+    pgp_by_hand,
+    pgp_expired,
     pgp_key,
     pgp_public,
     pgp_revoked,
@@ -362,10 +365,37 @@ def test_a_text_that_is_no_single_certificate_is_refused(text: str) -> None:
 
 @every_kind
 def test_a_revoked_key_verifies_nothing(kind: PgpKind) -> None:
-    revoked = PgpKey.from_armored(str(pgp_revoked(pgp_tsk(kind)).extract_certificate()))
-    assert revoked.id == pgp_key(kind).id
-    with pytest.raises(Unverified):
-        revoked.verify(PAYLOAD, pgp_sign(kind, PAYLOAD))
+    with pytest.raises(BadInput, match=f"the OpenPGP key {pgp_key(kind).id} is revoked"):
+        PgpKey.from_armored(str(pgp_revoked(pgp_tsk(kind)).extract_certificate()))
+
+
+def test_a_key_of_any_size_is_not_read() -> None:
+    large = "-----BEGIN PUBLIC KEY-----\n" + "A" * KEY_BYTES
+    with pytest.raises(BadInput, match="over the 1048576 allowed"):
+        PkixKey.from_pem(large, Algorithm.ECDSA_P256_SHA256)
+    with pytest.raises(BadInput, match="over the 1048576 allowed"):
+        PgpKey.from_armored(large)
+
+
+def certificate(tsk: pysequoia.Tsk) -> str:
+    return str(tsk.extract_certificate())
+
+
+def test_a_key_that_cannot_verify_says_why() -> None:
+    tsk, name = pgp_tsk(PgpKind.ED25519), pgp_key(PgpKind.ED25519).id
+    reasons = {
+        f"the OpenPGP key {name} is revoked": certificate(pgp_revoked(tsk)),
+        f"the OpenPGP key {name} expired on ": certificate(pgp_expired(tsk)),
+        "has no signing key": pgp_by_hand(flags=1),  # it certifies
+        "has no key flags, so that it does not say that it may sign": pgp_by_hand(flags=None),
+        "has no signature on itself that can be checked": pgp_by_hand(hash_id=2),  # SHA-1
+    }
+    for reason, text in reasons.items():
+        with pytest.raises(BadInput) as caught:
+            PgpKey.from_armored(text)
+        assert reason in caught.value.message
+        assert caught.value.hint
+    assert PgpKey.from_armored(pgp_by_hand())
 
 
 def test_a_private_key_that_was_registered_by_mistake_is_not_kept() -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from step.errors import Unverified
+from step.model.keys import PgpKey
 from step.signing.pgp import PgpSigner
 from tests.keys import PgpKind, pgp_key, pgp_public, pgp_secret
 from tests.signing.trial import PAYLOAD, checked, refusal
@@ -141,6 +143,31 @@ def test_a_signing_subkey_that_expired_is_told_and_another_takes_over(gpg: Gpg) 
     assert message == f"every signing subkey of the OpenPGP key {primary} has expired or is revoked"
     gpg("--quick-add-key", primary, "ed25519", "sign", "never")
     assert checked(PgpSigner.load(gpg.secret(user), None), gpg.public(user)).id == primary
+
+
+def test_what_an_expired_subkey_signed_in_its_day_counts_no_more(gpg: Gpg) -> None:
+    user = "replaced@example.com"
+    past = ("--faked-system-time", "20240101T000000!")
+    gpg(*past, "--quick-generate-key", user, "ed25519", "cert", "never")
+    primary = gpg.fingerprints(user)[0]
+    gpg(*past, "--quick-add-key", primary, "ed25519", "sign", "1d")
+    old = gpg(*past, "--armor", "--sign", "-u", user, stdin=PAYLOAD)
+    gpg("--quick-add-key", primary, "ed25519", "sign", "never")
+    key = PgpKey.from_armored(gpg.public(user))
+    key.verify(PAYLOAD, gpg("--armor", "--sign", "-u", user, stdin=PAYLOAD))
+    with pytest.raises(Unverified, match="not signed by"):
+        key.verify(PAYLOAD, old)
+
+
+@pytest.mark.parametrize("algorithm", ["none", "zip", "zlib", "bzip2"])
+def test_what_gpg_packs_in_any_way_verifies(gpg: Gpg, algorithm: str) -> None:
+    user = f"{algorithm}@example.com"
+    gpg("--quick-generate-key", user, "ed25519", "sign", "never")
+    key = PgpKey.from_armored(gpg.public(user))
+    payload = PAYLOAD + b" " * 20_000  # from a pipe, in parts
+    for form in ([], ["--armor"]):
+        signed = gpg(*form, "--compress-algo", algorithm, "--sign", "-u", user, stdin=payload)
+        key.verify(payload, signed)
 
 
 def test_a_signing_subkey_that_is_revoked_is_told(gpg: Gpg) -> None:
