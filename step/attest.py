@@ -20,6 +20,7 @@ from step.errors import (
     BadInput,
     KeyNotRegistered,
     NotVisible,
+    OutOfTime,
     Refused,
     StepError,
     Unavailable,
@@ -109,12 +110,13 @@ def attest(
 ) -> Iterator[Event]:
     """Attest every image for every attestor, side by side, and yield what happens.
 
-    For each pair there is one Receipt or one Failure, in the order in which they end; one failure
-    does not stop the others. An image that a check refuses has a Failure of its own instead, and so
-    has one, after its receipts, that the policy does not admit. Only a key that an attestor does
-    not list stops the run, before anything is signed. An attestation that already verifies under
-    the same key is reused; nothing is created that the attestor's own key and, unless `terms` say
-    otherwise, Binary Authorization did not verify.
+    For each pair there is one Receipt or one Failure, in the order in which they end; both, where
+    the run's deadline passed between creating and reading back. One failure does not stop the
+    others. An image that a check refuses has a Failure of its own instead, and so has one, after
+    its receipts, that the policy does not admit. Only a key that an attestor does not list stops
+    the run, before anything is signed. An attestation that already verifies under the same key is
+    reused; nothing is created that the attestor's own key and, unless `terms` say otherwise, Binary
+    Authorization did not verify.
 
     Raises BadInput for an empty list: attesting nothing is never what was meant.
     """
@@ -245,7 +247,7 @@ class _Pair:
         except StepError as error:
             yield Failure(self.image, self.attestor.name, error)
 
-    def _attest(self) -> Generator[Progress, None, Receipt]:
+    def _attest(self) -> Generator[Progress | Receipt, None, Receipt]:
         yield self._progress(f"looking for an attestation on {self.attestor.note}")
         payload = self.terms.payload
         if payload is None:
@@ -278,6 +280,8 @@ class _Pair:
         try:
             found = yield from self._until_found(self.terms.wait)
         except Unavailable as error:
+            if isinstance(error, OutOfTime) and self._verified([stored]):
+                yield self._receipt(status, stored)
             raise Unavailable(
                 f"{stored.name} was created, but not read back: {error.message}", error.hint
             ) from error
@@ -317,7 +321,14 @@ class _Pair:
                     ) from error
                 return (Status.CREATED if sent > 1 else Status.EXISTING), found
             except AnswerLost as error:
-                found = yield from self._until_found(_SETTLE)
+                try:
+                    found = yield from self._until_found(_SETTLE)
+                except Unavailable as unread:
+                    raise Unavailable(
+                        f"{error.message}; it may have been created all the same, which could not "
+                        f"be read: {unread.message}",
+                        "Run again: an attestation that did arrive is reused.",
+                    ) from unread
                 if found is not None:
                     return Status.CREATED, found
                 if sent == _SENDINGS:
@@ -338,7 +349,8 @@ class _Pair:
                 return found
             doing = f"waiting until the attestation can be read back from {self.attestor.note}"
             yield replace(self._progress(doing), elapsed=elapsed, limit=limit)
-            clock.sleep(min(self.looks.pause(clock.elapsed(), elapsed), limit - elapsed))
+            pause = self.looks.pause(clock.elapsed(), elapsed)
+            self.connection.deadline.sleep(min(pause, limit - elapsed))
 
     def _find(self) -> Occurrence | None:
         return self._verified(Occurrences(self.connection).of(self.attestor.note, self.image))

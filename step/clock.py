@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from step.errors import BadInput
 
 
 class Clock(Protocol):
-    """The two things the program asks of time."""
+    """What the program asks of time."""
 
     def elapsed(self) -> timedelta:
         """Time since some fixed moment; never goes back."""
 
     def sleep(self, duration: timedelta) -> None:
         """Return after `duration`."""
+
+    def now(self) -> datetime:
+        """The date and time, with its zone; may be set, and go back."""
 
 
 class SystemClock:
@@ -28,6 +31,9 @@ class SystemClock:
 
     def sleep(self, duration: timedelta) -> None:
         time.sleep(duration.total_seconds())
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
 
 
 _DURATION = re.compile(

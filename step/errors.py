@@ -94,8 +94,16 @@ class Unavailable(StepError):
     exit_code = ExitCode.UNAVAILABLE
 
 
+class OutOfTime(Unavailable):
+    """The deadline of the run passed while something was waited for."""
+
+
 class Interrupted(Unavailable):
     """Somebody ended the run before its end."""
+
+
+class TooLarge(Unavailable):
+    """An answer was larger than what is received at once."""
 
 
 class AnswerLost(Unavailable):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeAlias
 
+from step.clock import Clock, show_duration
 from step.cloud.attestors import Attestors
 from step.cloud.connection import Connection
 from step.cloud.occurrences import Occurrences
-from step.errors import BadInput, StepError, Unavailable
+from step.deadline import Deadline
+from step.errors import BadInput, OutOfTime, Refused, StepError, Unavailable
 from step.events import Failure, Progress
 from step.model.attestation import Attestor, Judged, Requirement, Verified
 from step.model.image import ImageRef
@@ -21,6 +24,8 @@ from step.side_by_side import side_by_side
 # seldom enough for many machines to share one quota.
 _FIRST_PAUSE = timedelta(seconds=1)
 _LONGEST_PAUSE = timedelta(seconds=10)
+# What a round gets that began in time: two seconds after the limit, the answer is told.
+_GRACE = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,33 +89,72 @@ def verify(
     )
 
 
-def gate(
-    images: Sequence[ImageRef],
-    attestors: Sequence[AttestorName],
-    connection: Connection,
-    requirement: Requirement,
-    limit: timedelta,
-) -> Iterator[Progress | Answer]:
-    """Verify until every verdict is a yes, or time is up; the answers are those of the last round.
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A wait for a yes, and its end: a gate whose time is up says no.
 
-    Each round asks for everything anew, so that all of it holds at the same time. A service that
-    cannot be asked is asked again until the deadline; any other failure ends the gate at once, as
-    waiting does not mend it. A round that began in time is brought to its end.
+    `limit` is how long it waits, `started` when it began. Whatever is asked ends by `deadline`,
+    soon after the limit: a round that began in time gets a moment.
     """
-    clock = connection.clock
-    started = clock.elapsed()
-    pause = _FIRST_PAUSE
-    while True:
-        answers = tuple(verify(images, attestors, connection, requirement))
-        elapsed = clock.elapsed() - started
-        if passes(answers) or elapsed >= limit or any(map(_is_final, answers)):
-            yield from answers
-            return
-        for answer in answers:
-            if (lacking := _lacking(answer)) is not None and answer.image and answer.attestor:
-                yield Progress(answer.image, answer.attestor, lacking, elapsed, limit)
-        clock.sleep(min(pause, limit - elapsed))
-        pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    limit: timedelta
+    started: timedelta
+    deadline: Deadline
+
+    @classmethod
+    def open(cls, clock: Clock, limit: timedelta, until: timedelta = timedelta.max) -> Gate:
+        """A gate that opens its eyes now; it may have to end before its limit, by `until`."""
+        started = clock.elapsed()
+        end = min(started + limit + _GRACE, until)
+        return cls(limit, started, Deadline(clock, limit, end, "--timeout"))
+
+    def answers(
+        self,
+        images: Sequence[ImageRef],
+        attestors: Sequence[AttestorName],
+        connection: Connection,
+        requirement: Requirement,
+    ) -> Iterator[Progress | Answer]:
+        """Verify until every verdict is a yes, or time is up; the answers are the last round's.
+
+        Each round asks for everything anew, so that all of it holds at the same time. A service
+        that cannot be asked is asked again until time is up, and then is a no; any other failure
+        ends the gate at once, as waiting does not mend it.
+        """
+        clock = connection.clock
+        pause = _FIRST_PAUSE
+        while True:
+            answers = tuple(verify(images, attestors, connection, requirement))
+            elapsed = clock.elapsed() - self.started
+            is_late = elapsed >= self.limit or connection.deadline.is_over
+            if passes(answers) or is_late or any(map(_is_final, answers)):
+                yield from (self._in_the_end(one) if is_late else one for one in answers)
+                return
+            for answer in answers:
+                if (lacking := _lacking(answer)) is not None and answer.image and answer.attestor:
+                    yield Progress(answer.image, answer.attestor, lacking, elapsed, self.limit)
+            connection.deadline.sleep(min(pause, self.limit - elapsed))
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    @contextmanager
+    def saying_no(self) -> Iterator[None]:
+        """Raise Refused for what could not be asked before there is anything to verify."""
+        try:
+            yield
+        except Unavailable as error:
+            if isinstance(error, OutOfTime) or self.deadline.is_over:
+                raise self._no(error) from error
+            raise
+
+    def _in_the_end(self, answer: Answer) -> Answer:
+        if isinstance(answer, Failure) and isinstance(answer.error, Unavailable):
+            return replace(answer, error=self._no(answer.error))
+        return answer
+
+    def _no(self, error: Unavailable) -> Refused:
+        again = f"no yes in {show_duration(self.limit)}, as it could not be asked: "
+        told = error.message if isinstance(error, OutOfTime) else again + error.message
+        return Refused(told, error.hint)
 
 
 def listing(

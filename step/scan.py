@@ -95,7 +95,7 @@ class ScanCheck:
                 case Unfinished(state=state):
                     doing = f"waiting for the scan: {state}"
                     yield Progress(image, None, doing, elapsed, self.limit)
-            clock.sleep(min(pause, self.limit - elapsed))
+            connection.deadline.sleep(min(pause, self.limit - elapsed))
             pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 

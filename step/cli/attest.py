@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import typer
@@ -33,6 +34,7 @@ class Manner:
     attestation_project: opt.AttestationProject = None
     wait: opt.Wait = True
     timeout: opt.Timeout = "2m"
+    deadline: opt.Deadline = None
     validate: opt.Validate = True
     dry_run: opt.DryRun = False
 
@@ -94,7 +96,8 @@ class _Request:
         checks = self.conditions.checks(self.images.build_name(edge, project))
         names = () if only else self.attestors.names()
         policy = self._policy(names)
-        connection = edge.connection()
+        waits = (terms.wait or timedelta(0)) + self.conditions.wait
+        connection = edge.connection(edge.deadline(self.manner.deadline, waits))
         elsewhere = bool(self.key.signature_file)
         discovered = self.images.discover(edge, connection, project, only_one=elsewhere)
         images = [one.image for one in discovered]

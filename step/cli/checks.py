@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from step.cli import options as opt
@@ -31,6 +32,13 @@ class CheckChoice:
     trusted_recorder: opt.TrustedRecorders = None
     image_project: opt.ImageProject = None
     check_only: opt.CheckOnly = False
+
+    @property
+    def wait(self) -> timedelta:
+        """How long a scan may be waited for."""
+        if self.vulnerability_policy is None:
+            return timedelta(0)
+        return parse_duration(self.vulnerability_timeout, "--vulnerability-timeout")
 
     def checks(self, build: BuildName | None) -> tuple[Check, ...]:
         """The checks to hold against every image; `build` is the build of Cloud Build, if named.

@@ -21,6 +21,7 @@ def discover(
     context: typer.Context,
     images: ImageChoice,
     project: opt.Project = None,
+    deadline: opt.Deadline = None,
     format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
 ) -> None:
     """Show which images would be attested, and each digest's source.
@@ -37,7 +38,7 @@ def discover(
     failures: list[Failure] = []
     with telling(lambda error: failures.append(Failure(None, None, error)), UNCHANGED):
         warn_of_emulator(terminal, edge)
-        discovered = images.discover(edge, edge.connection(), project)
+        discovered = images.discover(edge, edge.connection(edge.deadline(deadline)), project)
     raise typer.Exit(show(discovery(discovered, failures), edge, format))
 
 

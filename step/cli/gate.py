@@ -27,6 +27,7 @@ def gate(
     attestors: AttestorChoice,
     requirement: RequirementChoice,
     timeout: opt.GateTimeout = "10m",
+    deadline: opt.Deadline = None,
     format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
     output_file: opt.ResultFile = None,
 ) -> None:
@@ -37,7 +38,8 @@ def gate(
     """
     edge: Edge = context.obj
     command = command_of(context)
-    found = Question(images, attestors, requirement).settle(edge, output_file, timeout)
+    question = Question(images, attestors, requirement, deadline, timeout)
+    found = question.settle(edge, output_file)
     passed = found.verified
     # What passed leaves standard output to the command.
     stream = sys.stderr if command and passed else None

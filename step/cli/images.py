@@ -155,8 +155,12 @@ class _Sources:
         from step.discovery.credentials import Keychain
         from step.discovery.registry import Registry
 
-        keychain = Keychain.load(self.edge.environ, google=self.connection.access_token)
-        return Registry(keychain, self.edge.clock)
+        connection = self.connection
+        deadline = connection.deadline
+        keychain = Keychain.load(
+            self.edge.environ, google=connection.access_token, deadline=deadline
+        )
+        return Registry(keychain, connection.clock, deadline)
 
     def _build(self, name: BuildName) -> Record:
         from step.discovery.builds import record_of

@@ -25,6 +25,7 @@ def list_(
     attestors: AttestorChoice,
     images: opt.Images = None,
     public_key_id: opt.KeyFilter = None,
+    deadline: opt.Deadline = None,
     format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
 ) -> None:
     """List attestations of images, or all on the attestors' notes.
@@ -46,7 +47,7 @@ def list_(
     with telling(lambda error: failures.append(Failure(None, None, error)), UNCHANGED):
         warn_of_emulator(terminal, edge)
         named: Sequence[ImageRef] = [ImageRef.parse(one) for one in images or ()]
-        connection = edge.connection()
+        connection = edge.connection(edge.deadline(deadline))
         project = attestors.default_project
         if public_key_id and project and not attestors.attestor:
             names = _with_key(connection, ProjectName(project), public_key_id)

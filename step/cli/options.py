@@ -309,6 +309,16 @@ Timeout: TypeAlias = Annotated[
         _HOW,
     ),
 ]
+Deadline: TypeAlias = Annotated[
+    str | None,
+    _option(
+        "--deadline",
+        "When the whole run ends, whatever a server does: 90s, 10m or 1h. Default 10m beyond the "
+        "waits that are asked for.",
+        "DURATION",
+        _HOW,
+    ),
+]
 Validate: TypeAlias = Annotated[
     bool,
     _option(

@@ -32,6 +32,7 @@ def show(
     context: typer.Context,
     project: opt.PolicyProject = None,
     policy_file: opt.PolicyFile = None,
+    deadline: opt.Deadline = None,
     format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
 ) -> None:
     """Show the policy as gcloud exports and imports it, YAML or JSON."""
@@ -42,7 +43,7 @@ def show(
     terminal = Terminal(sys.stdout, sys.stderr, edge.environ)
     if policy_file is None:
         outcome.warn_of_emulator(terminal, edge)
-    found = PolicyChoice(project, policy_file).policy(edge.connection())
+    found = PolicyChoice(project, policy_file).policy(edge.connection(edge.deadline(deadline)))
     as_json = format is opt.Format.JSON
     sys.stdout.write(policy_document(found) if as_json else policy_yaml(found))
 
@@ -55,6 +56,7 @@ def check(
     policy: PolicyChoice,
     place: PlaceChoice,
     attestor: opt.ExpectedAttestors = None,
+    deadline: opt.Deadline = None,
     format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
 ) -> None:
     """Evaluate the policy for images, with every signature verified.
@@ -74,7 +76,7 @@ def check(
         outcome.warn_of_emulator(terminal, edge)
         edge.refuse_empty(policy, place)
         expected = tuple(AttestorName.parse(name, policy.project) for name in attestor or ())
-        connection = edge.connection()
+        connection = edge.connection(edge.deadline(deadline))
         judge = policy.judge(place, connection, terminal)
         found.extend(decide(images, judge, connection, expected))
     evaluation = Evaluation(

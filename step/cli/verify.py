@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import typer
@@ -18,7 +20,7 @@ from step.clock import parse_duration
 
 if TYPE_CHECKING:
     from step.events import Failure
-    from step.gate import Verdict
+    from step.gate import Gate, Verdict
     from step.reporting.verdicts import Verification
 
 
@@ -35,6 +37,7 @@ def verify(
     images: ImageChoice,
     attestors: AttestorChoice,
     requirement: RequirementChoice,
+    deadline: opt.Deadline = None,
     format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
     output_file: opt.ResultFile = None,
 ) -> None:
@@ -44,7 +47,7 @@ def verify(
     yes and 3 a no; any other says that it could not be asked.
     """
     edge: Edge = context.obj
-    found = Question(images, attestors, requirement).settle(edge, output_file)
+    found = Question(images, attestors, requirement, deadline).settle(edge, output_file)
     raise typer.Exit(show(found, edge, format))
 
 
@@ -58,10 +61,10 @@ class Question:
     images: ImageChoice
     attestors: AttestorChoice
     requirement: RequirementChoice
+    deadline: str | None = None
+    timeout: str | None = None
 
-    def settle(
-        self, edge: Edge, output_file: str | None, timeout: str | None = None
-    ) -> Verification:
+    def settle(self, edge: Edge, output_file: str | None) -> Verification:
         """Ask, once or until `timeout` has passed, show the progress, and write the file.
 
         Whatever goes wrong is a failure in what is returned, so that it is not verified.
@@ -74,31 +77,40 @@ class Question:
         failures: list[Failure] = []
         with telling(lambda error: failures.append(Failure(None, None, error)), UNCHANGED):
             prepare(Terminal(sys.stdout, sys.stderr, edge.environ), edge, output_file)
-            self._ask(edge, timeout, verdicts, failures)
+            self._ask(edge, verdicts, failures)
         found = Verification(tuple(verdicts), tuple(failures))
         return write_files(found, edge, output_file)
 
-    def _ask(
-        self, edge: Edge, timeout: str | None, verdicts: list[Verdict], failures: list[Failure]
-    ) -> None:
+    def _gate(self, edge: Edge) -> Gate | None:
+        """What waits for a yes from now on, if that is asked for; raises BadInput."""
+        if self.timeout is None:
+            return None
+        from step.gate import Gate
+
+        own = edge.deadline(self.deadline).until if self.deadline is not None else timedelta.max
+        return Gate.open(edge.clock, parse_duration(self.timeout, "--timeout"), own)
+
+    def _ask(self, edge: Edge, verdicts: list[Verdict], failures: list[Failure]) -> None:
         from step.events import Failure, Progress
-        from step.gate import Verdict, gate, verify
+        from step.gate import Verdict, verify
         from step.model.attestation import Requirement
         from step.reporting.console import Terminal
 
         terminal = Terminal(sys.stdout, sys.stderr, edge.environ)
         edge.refuse_empty(self.requirement)
-        limit = None if timeout is None else parse_duration(timeout, "--timeout")
+        gate = self._gate(edge)
+        deadline = gate.deadline if gate else edge.deadline(self.deadline)
         requirement = Requirement(self.requirement.at_least, self.requirement.every_key)
         attestors = self.attestors.names()
-        connection = edge.connection()
+        connection = edge.connection(deadline)
         project = self.attestors.default_project
-        images = [one.image for one in self.images.discover(edge, connection, project)]
+        with gate.saying_no() if gate else nullcontext():
+            images = [one.image for one in self.images.discover(edge, connection, project)]
         several = len(images) * len(attestors) > 1
         events = (
             verify(images, attestors, connection, requirement)
-            if limit is None
-            else gate(images, attestors, connection, requirement, limit)
+            if gate is None
+            else gate.answers(images, attestors, connection, requirement)
         )
         for event in events:
             match event:

@@ -9,8 +9,10 @@ from grafeas import grafeas_v1
 
 from step.cloud.connection import BINARY_AUTHORIZATION, Connection
 from step.cloud.failures import Method, brief
+from step.cloud.pages import pages
 from step.errors import BadInput, Refused, Unavailable, Unverified
 from step.model.attestation import Attestation, Attestor
+from step.model.bounds import ATTESTOR_KEYS, shortened
 from step.model.image import ImageRef
 from step.model.keys import Algorithm, Key, PgpKey, PkixKey, UnusableKey
 from step.model.names import AttestorName, NoteName, ProjectName
@@ -63,6 +65,12 @@ class Attestors:
                 f"the attestor {name} has no Grafeas note, so that it can verify nothing",
                 "Create the attestor anew, with a note.",
             ) from None
+        if len(own.public_keys) > ATTESTOR_KEYS:
+            raise Refused(
+                f"the attestor {name} lists {len(own.public_keys)} keys; Binary Authorization "
+                f"allows {ATTESTOR_KEYS}",
+                "Is that the service itself?",
+            )
         return Attestor(name, note, tuple(_key(key) for key in own.public_keys))
 
     def with_key(self, project: ProjectName, key_id: str) -> Iterator[AttestorName]:
@@ -70,22 +78,12 @@ class Attestors:
 
         Needs roles/binaryauthorization.attestorsViewer on the project.
         """
-        token = ""
-        while True:
-            page = self._connection.call(
-                _LIST,
-                self._connection.attestors.list_attestors,
-                api.ListAttestorsRequest(
-                    parent=str(project), page_size=_PAGE_SIZE, page_token=token
-                ),
-                str(project),
-            )
+        request = api.ListAttestorsRequest(parent=str(project), page_size=_PAGE_SIZE)
+        listed = self._connection.attestors.list_attestors
+        for page in pages(self._connection, _LIST, listed, request, str(project)):
             for found in page.attestors:
                 if any(key.id == key_id for key in found.user_owned_grafeas_note.public_keys):
                     yield AttestorName.parse(found.name)
-            token = page.next_page_token
-            if not token:
-                return
 
     def validate(self, attestor: Attestor, attestation: Attestation, image: ImageRef) -> None:
         """Return if Binary Authorization itself verifies an attestation that is not stored yet.
@@ -141,4 +139,10 @@ def _key(key: api.AttestorPublicKey) -> Key:
         )
         return PkixKey.from_pem(key.pkix_public_key.public_key_pem, Algorithm.parse(name), key.id)
     except BadInput as error:
-        return UnusableKey(key.id, error.message)
+        return UnusableKey(key.id, shortened(error.message), error.hint)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a panic is one; it must not hide other keys
+        return UnusableKey(
+            key.id, f"it makes the library fail that reads it: {type(error).__name__}"
+        )

@@ -15,8 +15,10 @@ from google.api_core.exceptions import GoogleAPICallError
 
 from step import __version__
 from step.clock import Clock
-from step.cloud.failures import Method, is_transient, translate, translate_auth
-from step.errors import BadInput, NotAllowed
+from step.cloud.failures import Method, brief, is_too_large, is_transient, translate, translate_auth
+from step.deadline import Deadline
+from step.errors import AnswerLost, BadInput, NotAllowed, TooLarge
+from step.model.bounds import RECEIVED_BYTES
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -62,11 +64,19 @@ class Connection:
     """Credentials and channels for one run; safe to share between threads.
 
     With an emulator, everything goes there, anonymously and unencrypted. Without one, Application
-    Default Credentials are used (https://cloud.google.com/docs/authentication).
+    Default Credentials are used (https://cloud.google.com/docs/authentication). Nothing that is
+    asked goes on beyond the deadline.
     """
 
-    def __init__(self, clock: Clock, environ: Mapping[str, str], emulator: str | None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        environ: Mapping[str, str],
+        emulator: str | None,
+        deadline: Deadline | None = None,
+    ) -> None:
         self.clock = clock
+        self.deadline = deadline or Deadline(clock)
         self.emulator = emulator
         self._environ = environ
         self._lock = RLock()
@@ -77,22 +87,37 @@ class Connection:
 
         The official clients' own retries are off: they differ from method to method, leave
         RESOURCE_EXHAUSTED out, and sleep on a clock of their own. Raises NotAllowed, NotFound,
-        BadInput, Refused, AlreadyExists or Unavailable; AnswerLost for a write without an answer.
+        BadInput, Refused, AlreadyExists or Unavailable; AnswerLost for a write without an answer,
+        OutOfTime for anything else when the run's deadline passes, and TooLarge.
         """
         from google.auth.exceptions import GoogleAuthError
 
+        awaited = f"{method.name} of {method.service}"
         started = self.clock.elapsed()
         pause = _FIRST_PAUSE
         while True:
+            timeout = min(_CALL_TIMEOUT, self.deadline.require(awaited))
             try:
-                return remote(request=request, retry=None, timeout=_CALL_TIMEOUT.total_seconds())
+                return remote(request=request, retry=None, timeout=timeout.total_seconds())
             except GoogleAPICallError as error:
-                spent = self.clock.elapsed() - started
-                if not is_transient(error, method) or spent + pause > _PATIENCE:
+                if is_too_large(error):
+                    large = f"{awaited} answered with more than {RECEIVED_BYTES} bytes"
+                    if method.writes:
+                        raise AnswerLost(large) from error
+                    hint = "Somebody has written something large there; see what it is."
+                    raise TooLarge(large, hint) from error
+                if not is_transient(error, method):
+                    raise translate(error, method, resource, self._account) from error
+                if pause >= self.deadline.left and not method.writes:
+                    said = error.grpc_status_code.name if error.grpc_status_code else ""
+                    raise self.deadline.over(
+                        f"{awaited} ({said}: {brief(error.message)})"
+                    ) from error
+                if self.clock.elapsed() - started + pause > _PATIENCE:
                     raise translate(error, method, resource, self._account) from error
             except GoogleAuthError as error:
                 raise translate_auth(error) from error
-            self.clock.sleep(pause * random.uniform(0.7, 1.0))  # noqa: S311 - jitter, no secret
+            self.deadline.sleep(pause * random.uniform(0.7, 1.0))  # noqa: S311 - jitter, no secret
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     @cached_property
@@ -187,8 +212,8 @@ class Connection:
     def _new_channel(self, service: str, transport: Any) -> grpc.Channel:
         options: list[tuple[str, str | int]] = [
             ("grpc.primary_user_agent", f"binauthz-attest/{__version__}"),
-            # As Google's own transports have it: a note may hold much that others wrote.
-            ("grpc.max_receive_message_length", -1),
+            # Google's own transports have no bound: a note may hold much that others wrote.
+            ("grpc.max_receive_message_length", RECEIVED_BYTES),
             ("grpc.max_send_message_length", -1),
         ]
         if self.emulator is not None:
@@ -221,16 +246,19 @@ class Connection:
         from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
         from google.auth.transport.requests import Request
 
-        try:
+        def get() -> Credentials:
             credentials, _ = google.auth.default(scopes=[_SCOPE])
             credentials.refresh(Request())  # type: ignore[no-untyped-call]
+            return credentials
+
+        try:
+            # google-auth has a limit for each read alone.
+            return self.deadline.wait(get, "the server that issues access tokens")
         except GoogleAuthError as error:
             raise translate_auth(error) from error
         except (OSError, ValueError, TypeError, AttributeError) as error:
             # How google-auth takes a folder, which a mount that is missing leaves, or other JSON.
             raise translate_auth(DefaultCredentialsError(error)) from error  # type: ignore[no-untyped-call]
-        found: Credentials = credentials
-        return found
 
     @property
     def _account(self) -> str | None:

@@ -98,6 +98,15 @@ def is_transient(error: GoogleAPICallError, method: Method) -> bool:
     return code in _UNANSWERED and not method.writes and _TOKENLESS not in error.message
 
 
+def is_too_large(error: GoogleAPICallError) -> bool:
+    """Whether the answer came, and was larger than what the channel receives.
+
+    grpc/src/core/ext/filters/message_size/message_size_filter.cc.
+    """
+    exhausted = error.grpc_status_code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    return exhausted and "Received message larger than max" in error.message
+
+
 def translate_auth(error: GoogleAuthError) -> StepError:
     """Our error for credentials that are missing, unreadable or refused."""
     if isinstance(error, TransportError) or error.retryable:

@@ -9,6 +9,7 @@ from grafeas import grafeas_v1
 from step.cloud.attestors import to_grafeas
 from step.cloud.connection import CONTAINER_ANALYSIS, Connection
 from step.cloud.failures import Method
+from step.cloud.pages import pages
 from step.model.attestation import ATTESTATION, Attestation, Occurrence, Signature
 from step.model.image import ImageRef
 from step.model.names import NoteName, ProjectName
@@ -52,23 +53,12 @@ class Occurrences:
         it differently. Needs roles/containeranalysis.notes.occurrences.viewer on the note.
         """
         about = f'has_suffix(resourceUrl, "{image.digest}")' if image else ""
-        token = ""
-        while True:
-            page = self._connection.call(
-                _LIST,
-                self._connection.occurrences.list_note_occurrences,
-                grafeas_v1.ListNoteOccurrencesRequest(
-                    name=str(note),
-                    filter=about,
-                    page_size=_PAGE_SIZE,
-                    page_token=token,
-                ),
-                str(note),
-            )
+        request = grafeas_v1.ListNoteOccurrencesRequest(
+            name=str(note), filter=about, page_size=_PAGE_SIZE
+        )
+        listed = self._connection.occurrences.list_note_occurrences
+        for page in pages(self._connection, _LIST, listed, request, str(note)):
             yield from map(_from_grafeas, page.occurrences)
-            token = page.next_page_token
-            if not token:
-                return
 
     def create(
         self, project: ProjectName, note: NoteName, image: ImageRef, attestation: Attestation

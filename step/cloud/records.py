@@ -8,6 +8,7 @@ from grafeas import grafeas_v1
 
 from step.cloud.connection import CONTAINER_ANALYSIS, Connection
 from step.cloud.failures import Method
+from step.cloud.pages import pages
 from step.model.image import ImageRef
 from step.model.names import ProjectName
 
@@ -29,19 +30,11 @@ def recorded(
     Whatever the service makes of the filter, of another digest none is returned; of another kind,
     one may be. Needs roles/containeranalysis.occurrences.viewer on the project.
     """
-    token = ""
-    while True:
-        page = connection.call(
-            _LIST,
-            connection.occurrences.list_occurrences,
-            grafeas_v1.ListOccurrencesRequest(
-                parent=str(project), filter=chosen, page_size=_PAGE_SIZE, page_token=token
-            ),
-            str(project),
-        )
+    request = grafeas_v1.ListOccurrencesRequest(
+        parent=str(project), filter=chosen, page_size=_PAGE_SIZE
+    )
+    listed = connection.occurrences.list_occurrences
+    for page in pages(connection, _LIST, listed, request, str(project)):
         for one in page.occurrences:
             if one.resource_uri.endswith(f"@{image.digest}"):
                 yield one
-        token = page.next_page_token
-        if not token:
-            return

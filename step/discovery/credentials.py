@@ -14,7 +14,8 @@ from select import select
 from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 from typing import Any, TypeAlias
 
-from step.clock import SystemClock
+from step.clock import SystemClock, show_duration
+from step.deadline import Deadline
 from step.errors import BadInput, NotAllowed
 
 # Docker Hub's registry goes by several names; docker's configuration has it under an old address
@@ -93,6 +94,7 @@ class Keychain:
         *,
         environ: Mapping[str, str] | None = None,
         google: Callable[[], str | None] | None = None,
+        deadline: Deadline | None = None,
     ) -> None:
         document = _read_config(config)
         self._auths = _section(document, "auths")
@@ -102,10 +104,15 @@ class Keychain:
             name: value for name, value in (environ or {}).items() if not name.startswith(_OURS)
         }
         self._google = google
+        self._deadline = deadline or Deadline(SystemClock())
 
     @classmethod
     def load(
-        cls, environ: Mapping[str, str], *, google: Callable[[], str | None] | None = None
+        cls,
+        environ: Mapping[str, str],
+        *,
+        google: Callable[[], str | None] | None = None,
+        deadline: Deadline | None = None,
     ) -> Keychain:
         """Read config.json from where docker has it: $DOCKER_CONFIG, else $HOME/.docker.
 
@@ -114,7 +121,7 @@ class Keychain:
         home = environ.get("HOME", "")
         folder = environ.get("DOCKER_CONFIG") or (home and f"{home}/.docker")
         text = _read_file(Path(folder) / "config.json") if folder else None
-        return cls(text, environ=environ, google=google)
+        return cls(text, environ=environ, google=google, deadline=deadline)
 
     def find(self, registry: str) -> Credential | None:
         """What there is for a registry host; None means to ask anonymously.
@@ -151,15 +158,19 @@ class Keychain:
             )
         program = f"docker-credential-{helper}"
         try:
-            status, said = _run([program, "get"], server.encode(), self._environ)
+            own = timedelta(seconds=_HELPER_SECONDS)
+            limit = min(own, self._deadline.require(program))
+            status, said = _run([program, "get"], server.encode(), self._environ, limit)
         except FileNotFoundError:
             raise BadInput(
                 f"{program}, which docker's config.json names for {server}, is not installed",
                 "Install it, or point DOCKER_CONFIG to a folder whose config.json names none.",
             ) from None
         except TimeoutExpired:
+            if limit < own:
+                raise self._deadline.over(program) from None
             raise NotAllowed(
-                f"{program} did not answer within {_HELPER_SECONDS:g} s",
+                f"{program} did not answer within {show_duration(own)}",
                 "It may be waiting for somebody to unlock a keychain.",
             ) from None
         except OSError as error:
@@ -175,14 +186,16 @@ class Keychain:
         return _from_helper(said, program)
 
 
-def _run(command: list[str], question: bytes, environ: Mapping[str, str]) -> tuple[int, bytes]:
+def _run(
+    command: list[str], question: bytes, environ: Mapping[str, str], limit: timedelta
+) -> tuple[int, bytes]:
     """Its status and what it printed, which as for docker is all that counts.
 
     https://github.com/docker/docker-credential-helpers/blob/master/client/client.go. Of more than
     an answer can be, only the beginning is read. Raises TimeoutExpired.
     """
     elapsed = SystemClock().elapsed
-    until = elapsed() + timedelta(seconds=_HELPER_SECONDS)
+    until = elapsed() + limit
 
     def left() -> float:
         return max((until - elapsed()).total_seconds(), 0)
@@ -200,7 +213,7 @@ def _run(command: list[str], question: bytes, environ: Mapping[str, str]) -> tup
                     return 0, bytes(said)
                 if not chunk:
                     return process.wait(left()), bytes(said)
-            raise TimeoutExpired(command, _HELPER_SECONDS)
+            raise TimeoutExpired(command, limit.total_seconds())
         finally:
             process.kill()
 

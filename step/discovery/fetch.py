@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urljoin, urlsplit
 
 from step import __version__
-from step.clock import Clock, show_duration
-from step.errors import BadInput, Unavailable
+from step.clock import show_duration
+from step.deadline import Deadline
+from step.discovery.reach import is_internal, read_ip
+from step.errors import BadInput, OutOfTime, Unavailable
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest, Response, Session
+    from requests import PreparedRequest, Response
+
+    from step.discovery.transport import JudgedSession
 
 # One request, its redirects and its repetitions, from asking to the last byte.
 PATIENCE = timedelta(seconds=60)
 _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 30.0
 _CHUNK = 1 << 16
+# What the limits of single reads get to say what it was, before all is cut off.
+_SETTLE = timedelta(seconds=0.5)
 HOPS = 3
 
 # What go-containerregistry, and so crane and ko, repeats, and how often
@@ -68,21 +73,21 @@ class Address:
         """Whether it is this machine, by its name alone: localhost (RFC 6761), 127/8, ::1."""
         if self.host == "localhost" or self.host.endswith(".localhost"):
             return True
-        address = _ip(self.host)
+        address = read_ip(self.host)
         return address is not None and address.is_loopback
 
     @property
     def private(self) -> bool:
         """Whether it is an address that the internet does not have, a metadata server's included.
 
-        Only its spelling is looked at; a host name may still lead to such an address.
+        Only its spelling is looked at; what a host name leads to is judged when it is connected to.
         """
         if self.loopback:
             return True
-        address = _ip(self.host)
+        address = read_ip(self.host)
         # The resolver also reads 127.1 and 0x7f000001; nobody writes them in good faith.
         odd = address is None and re.search(r"(?:\A|\.)(?:0x[0-9a-f]*|[0-9]+)\Z", self.host)
-        return bool(odd) or (address is not None and not address.is_global)
+        return bool(odd) or (address is not None and is_internal(address))
 
     def may_name(self, other: Address) -> bool:
         """Whether a server here may send us there: never off TLS, nor into a private network."""
@@ -98,12 +103,17 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back; `body` is read for status 200 only, and `address` is who answered."""
+    """What came back; `body` is read for status 200 only, and `address` is who answered.
+
+    `internal` is whether that is, as far as is known, an address that the internet does not have:
+    who is there may lead us to others like it.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
     address: Address
+    internal: bool = False
 
 
 class Failing(Unavailable):
@@ -126,8 +136,9 @@ class _Interrupted(Exception):
 class Fetcher:
     """Sends requests; proxies and TLS certificates are the environment's, as requests has them."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+        self._clock = deadline.clock
 
     def fetch(
         self,
@@ -139,15 +150,18 @@ class Fetcher:
         method: Literal["GET", "HEAD"] = "GET",
         limit: int,
         hops: int = HOPS,
+        internal: bool = True,
     ) -> Answer:
         """Ask, follow redirects, and repeat what fails in passing; a form is posted.
 
         Without `hops`, a redirect is an answer like any other.
         `limit` is in bytes. `authorization` goes to the address of `url` alone, never along with a
-        redirect to another one. Raises Unavailable when there is no answer within PATIENCE, when
-        it is too large, and when it leads where it must not.
+        redirect to another one. Without `internal`, nothing is connected to that the internet does
+        not have; a server that it does have leads nowhere else either. Raises Unavailable when
+        there is no answer within PATIENCE, when it is too large, and when it leads where it must
+        not; OutOfTime when the run's deadline passes.
         """
-        until = self._clock.elapsed() + PATIENCE
+        until = min(self._clock.elapsed() + PATIENCE, self._deadline.until)
         first = here = Address.of(url)
         for _ in range(hops + 1):
             sent = {**headers, "Accept-Encoding": "identity"}
@@ -155,10 +169,11 @@ class Fetcher:
                 sent["Authorization"] = authorization
             else:
                 authorization = None
-            answer = self._repeat(method, url, sent, form, limit, until)
+            answer = self._repeat(method, url, sent, form, limit, until, internal)
             if answer.status not in REDIRECTS or not hops:
                 return answer
             url, here = _led(url, answer)
+            internal = answer.internal
         raise Unavailable(
             f"{first} redirected more than {hops} times", "Is it the registry itself?"
         )
@@ -171,31 +186,57 @@ class Fetcher:
         form: Mapping[str, str] | None,
         limit: int,
         until: timedelta,
+        internal: bool,
     ) -> Answer:
         address = Address.of(url)
         pause, tries = _FIRST_PAUSE, _TRIES
+        session = self._sessions[internal]
+        ask = partial(self._once, session, method, url, headers, form, limit, until)
         while True:
             tries, wanted = tries - 1, None
             try:
-                answer = self._once(method, url, headers, form, limit, until)
+                answer = self._in_time(ask, session, address, until)
             except _Interrupted as error:
                 failure: Unavailable = Unavailable(
                     f"{address} did not answer: {error}",
                     "Nothing was refused; running again is safe.",
                 )
+                said = str(error)
             else:
                 if answer.status not in _REPEATED:
                     return answer
                 failure, wanted = Failing(address, answer), _retry_after(answer.headers)
+                said = f"status {answer.status}"
             wait = wanted or pause
-            late = wait > _LONGEST_PAUSE or self._clock.elapsed() + wait > until
-            if late or not tries:
+            if wait > _LONGEST_PAUSE or not tries:
                 raise failure
-            self._clock.sleep(wait)
+            if wait >= self._deadline.left:
+                raise self._deadline.over(f"{address} ({said})")
+            if self._clock.elapsed() + wait > until:
+                raise failure
+            self._deadline.sleep(wait)
             pause *= 2
+
+    def _in_time(
+        self, ask: Callable[[], Answer], session: JudgedSession, address: Address, until: timedelta
+    ) -> Answer:
+        """One request and its answer, by the deadline even if only its headers drip in.
+
+        requests has a limit for each read of the socket alone.
+        """
+        left = until - self._clock.elapsed()
+        try:
+            return self._deadline.wait(ask, str(address), left + _SETTLE)
+        except TimeoutError:
+            session.cut_off()
+            raise _too_slow(address) from None
+        except OutOfTime:
+            session.cut_off()
+            raise
 
     def _once(
         self,
+        session: JudgedSession,
         method: Literal["GET", "HEAD"],
         url: str,
         headers: Mapping[str, str],
@@ -209,7 +250,7 @@ class Fetcher:
         address = Address.of(url)
         left = max((until - self._clock.elapsed()).total_seconds(), 0.1)
         try:
-            response = self._session.request(
+            response = session.request(
                 "POST" if form is not None else method,
                 url,
                 headers=dict(headers),
@@ -234,7 +275,8 @@ class Fetcher:
             raise _Interrupted(_reason(error)) from None
         except exceptions.RequestException as error:
             raise Unavailable(f"{address} cannot be asked: {type(error).__name__}") from None
-        return Answer(response.status_code, response.headers, body, address)
+        internal = session.has_met_internal(address.host, address.port) or address.private
+        return Answer(response.status_code, response.headers, body, address, internal)
 
     def _read(self, response: Response, address: Address, limit: int, until: timedelta) -> bytes:
         """The body as it was sent; no more than `limit` is ever kept, and little more read."""
@@ -251,10 +293,7 @@ class Fetcher:
             body += chunk
             large = len(body) > limit
             if self._clock.elapsed() > until:
-                raise Unavailable(
-                    f"{address} took longer than {show_duration(PATIENCE)} to answer",
-                    "Nothing was refused; running again is safe.",
-                )
+                raise _too_slow(address)
         if large:
             raise Unavailable(
                 f"{address} answered with more than {limit} bytes, the limit for this",
@@ -263,21 +302,26 @@ class Fetcher:
         return bytes(body)
 
     @cached_property
-    def _session(self) -> Session:
+    def _sessions(self) -> dict[bool, JudgedSession]:
+        """What asks, by whether it may connect to what the internet does not have."""
         from http.cookiejar import DefaultCookiePolicy
 
-        from requests import Session
+        from step.discovery.transport import JudgedSession
 
-        class Plain(Session):
-            def get_redirect_target(self, resp: Response) -> None:
-                """Nowhere: even without following it, requests would read all of its body."""
+        sessions = {internal: JudgedSession(internal=internal) for internal in (False, True)}
+        for session in sessions.values():
+            session.headers["User-Agent"] = f"binauthz-attest/{__version__}"
+            # Without this, requests sends what a netrc file has for the host.
+            session.auth = _as_it_is
+            session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        return sessions
 
-        session = Plain()
-        session.headers["User-Agent"] = f"binauthz-attest/{__version__}"
-        # Without this, requests sends what a netrc file has for the host.
-        session.auth = _as_it_is
-        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-        return session
+
+def _too_slow(address: Address) -> Unavailable:
+    return Unavailable(
+        f"{address} took longer than {show_duration(PATIENCE)} to answer",
+        "Nothing was refused; running again is safe.",
+    )
 
 
 def _as_it_is(request: PreparedRequest) -> PreparedRequest:
@@ -316,10 +360,3 @@ def _reason(error: Exception) -> str:
         return "no answer in time"
     text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
     return " ".join(str(text).split())[:200]
-
-
-def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None

@@ -7,6 +7,7 @@ from typing import Literal
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from step.clock import Clock
+from step.deadline import Deadline
 from step.discovery.challenge import Basic, Bearer, choose
 from step.discovery.credentials import (
     HUB,
@@ -49,9 +50,9 @@ class Registry:
     What was fetched by digest, and the tokens that registries gave, are kept for the run.
     """
 
-    def __init__(self, keychain: Keychain, clock: Clock) -> None:
+    def __init__(self, keychain: Keychain, clock: Clock, deadline: Deadline | None = None) -> None:
         self._keychain = keychain
-        self._fetcher = Fetcher(clock)
+        self._fetcher = Fetcher(deadline or Deadline(clock))
         self._authorizations: dict[ImageName, str] = {}
         self._manifests: dict[ImageRef, Manifest] = {}
 
@@ -166,14 +167,22 @@ class Registry:
                     "They are given to the registry alone; name the registry that has the image.",
                 )
             wanted = choose(answer.headers.get("WWW-Authenticate", ""))
-            self._authorizations[name] = self._authorize(name, base, repository, wanted)
+            self._authorizations[name] = self._authorize(
+                name, base, repository, wanted, internal=answer.internal
+            )
             answer = fetch(self._authorizations[name])
         if answer.status in (401, 403):
             raise _denied(name)
         return answer
 
     def _authorize(
-        self, name: ImageName, base: Address, repository: str, wanted: Bearer | Basic | None
+        self,
+        name: ImageName,
+        base: Address,
+        repository: str,
+        wanted: Bearer | Basic | None,
+        *,
+        internal: bool,
     ) -> str:
         """The value of the Authorization header that answers a challenge."""
         credential = self._keychain.find(name.registry)
@@ -182,7 +191,7 @@ class Registry:
                 return f"Bearer {_token(token, name)}"
             case Bearer(), Login() | IdentityToken() | None:
                 scope = wanted.scope or f"repository:{repository}:pull"
-                return self._exchange(name, base, wanted, scope, credential)
+                return self._exchange(name, base, wanted, scope, credential, internal=internal)
             case Basic(), Login():
                 return credential.basic
             case Basic(), None:
@@ -202,6 +211,8 @@ class Registry:
         wanted: Bearer,
         scope: str,
         credential: Login | IdentityToken | None,
+        *,
+        internal: bool,
     ) -> str:
         """Ask the token server that the registry names.
 
@@ -220,7 +231,7 @@ class Registry:
             )
         fields = {"service": wanted.service, "scope": scope}
         query = {key: value for key, value in fields.items() if value}
-        answer = self._token_answer(wanted.realm, query, credential)
+        answer = self._token_answer(wanted.realm, query, credential, internal)
         if answer.status in (400, 401, 403):
             raise _denied(name)
         if answer.status != 200:
@@ -230,7 +241,11 @@ class Registry:
         return f"Bearer {_token(found, name)}"
 
     def _token_answer(
-        self, realm: str, query: dict[str, str], credential: Login | IdentityToken | None
+        self,
+        realm: str,
+        query: dict[str, str],
+        credential: Login | IdentityToken | None,
+        internal: bool,
     ) -> Answer:
         if isinstance(credential, IdentityToken):
             form = {
@@ -239,13 +254,16 @@ class Registry:
                 "client_id": _CLIENT,
                 **query,
             }
-            return self._fetcher.fetch(realm, headers={}, form=form, limit=_TOKEN_LIMIT, hops=0)
+            return self._fetcher.fetch(
+                realm, headers={}, form=form, limit=_TOKEN_LIMIT, hops=0, internal=internal
+            )
         return self._fetcher.fetch(
             _with_query(realm, query),
             headers={},
             authorization=credential.basic if credential else None,
             limit=_TOKEN_LIMIT,
             hops=0,
+            internal=internal,
         )
 
 

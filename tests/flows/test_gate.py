@@ -183,8 +183,8 @@ def test_a_service_that_cannot_be_asked_for_a_while(
 @pytest.mark.parametrize(
     ("fault", "code", "waits"),
     [
-        ("GetAttestor=UNAVAILABLE", 6, True),
-        ("ListNoteOccurrences=RESOURCE_EXHAUSTED", 6, True),
+        ("GetAttestor=UNAVAILABLE", 3, True),
+        ("ListNoteOccurrences=RESOURCE_EXHAUSTED", 3, True),
         ("GetAttestor=PERMISSION_DENIED", 4, False),
         ("ListNoteOccurrences=PERMISSION_DENIED", 4, False),
         ("GetAttestor=NOT_FOUND", 5, False),
