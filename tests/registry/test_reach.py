@@ -144,9 +144,7 @@ def test_without_tls_only_loopback_is_connected_to(
     tag = ImageTag.parse(f"here.localhost:{server.port}/team/app:v1")
     assert str(anonymous(clock).resolve(tag)) == digest(BODY)
     tag = ImageTag.parse(f"elsewhere.localhost:{server.port}/team/app:v1")
-    with pytest.raises(
-        Unavailable, match="which is not spoken to without TLS"
-    ):
+    with pytest.raises(Unavailable, match="which is not spoken to without TLS"):
         anonymous(clock).resolve(tag)
 
 
