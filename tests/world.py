@@ -66,7 +66,8 @@ class Result:
         """Standard output as the one JSON object it must be."""
         found = json.loads(self.out)
         assert isinstance(found, dict)
-        assert list(found) == ["receipts", "errors"]
+        assert list(found) == ["receipts", "errors", "emulator"]
+        assert all(one["emulator"] for one in (found, *found["receipts"]))
         return found
 
     @property

@@ -18,6 +18,7 @@ from step.cli.images import ImageChoice
 from step.cli.judge import PlaceChoice, PolicyChoice
 from step.cli.keys import KeyChoice
 from step.cli.outcome import Work, deliver
+from step.cli.run import RunChoice
 from step.clock import parse_duration
 from step.errors import BadInput
 from step.model.names import AttestorName, ProjectName
@@ -34,7 +35,6 @@ class Manner:
     attestation_project: opt.AttestationProject = None
     wait: opt.Wait = True
     timeout: opt.Timeout = "2m"
-    deadline: opt.Deadline = None
     validate: opt.Validate = True
     dry_run: opt.DryRun = False
 
@@ -56,6 +56,7 @@ def attest(
     manner: Manner,
     admission: AdmissionChoice,
     place: PlaceChoice,
+    run: RunChoice,
     format: opt.OutputFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
     output_file: opt.OutputFile = None,
 ) -> None:
@@ -65,7 +66,7 @@ def attest(
     option also reads BINAUTHZ_<NAME> and, as the input of an action, INPUT_<NAME>.
     """
     edge: Edge = context.obj
-    request = _Request(images, attestors, key, conditions, manner, admission, place)
+    request = _Request(images, attestors, key, conditions, manner, admission, place, run)
     raise typer.Exit(
         deliver(lambda terminal: request.work(edge, terminal), edge, format, output_file)
     )
@@ -85,6 +86,7 @@ class _Request:
     manner: Manner
     admission: AdmissionChoice
     place: PlaceChoice
+    run: RunChoice
 
     def work(self, edge: Edge, terminal: Terminal) -> Work:
         """What attesting brings, and the order to show it in; raises BadInput before any call."""
@@ -97,7 +99,7 @@ class _Request:
         names = () if only else self.attestors.names()
         policy = self._policy(names)
         waits = (terms.wait or timedelta(0)) + self.conditions.wait
-        connection = edge.connection(edge.deadline(self.manner.deadline, waits))
+        connection = self.run.connection(edge, self.run.until(edge, waits))
         elsewhere = bool(self.key.signature_file)
         discovered = self.images.discover(edge, connection, project, only_one=elsewhere)
         images = [one.image for one in discovered]

@@ -12,6 +12,7 @@ from step.cli.edge import Edge
 from step.cli.groups import app_of
 from step.cli.images import ImageChoice
 from step.cli.outcome import UNCHANGED, show, telling, warn_of_emulator
+from step.cli.run import RunChoice
 
 if TYPE_CHECKING:
     from step.discovery.record import Discovered
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 def discover(
     context: typer.Context,
     images: ImageChoice,
+    run: RunChoice,
     project: opt.Project = None,
-    deadline: opt.Deadline = None,
     format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
 ) -> None:
     """Show which images would be attested, and each digest's source.
@@ -38,7 +39,8 @@ def discover(
     failures: list[Failure] = []
     with telling(lambda error: failures.append(Failure(None, None, error)), UNCHANGED):
         warn_of_emulator(terminal, edge)
-        discovered = images.discover(edge, edge.connection(edge.deadline(deadline)), project)
+        connection = run.connection(edge, run.until(edge))
+        discovered = images.discover(edge, connection, project)
     raise typer.Exit(show(discovery(discovered, failures), edge, format))
 
 

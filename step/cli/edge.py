@@ -6,23 +6,16 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from step.clock import Clock, parse_duration
-from step.deadline import Deadline
+from step.clock import Clock
 from step.errors import BadInput
-
-if TYPE_CHECKING:
-    from step.cloud.connection import Connection
 
 # Far above any key, signature or build record, far below what could fill a runner's memory.
 _EMULATOR_HOST = "BINAUTHZ_EMULATOR_HOST"
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\]):[0-9]{1,5}")
 _FILE_LIMIT = 10 * 1024 * 1024
-# Beyond the waits that are asked for: many times what a run takes with services that answer.
-_DEADLINE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +40,11 @@ class Edge:
         return address or None
 
     @property
+    def uses_emulator(self) -> bool:
+        """Whether something is set to be used instead of Google Cloud."""
+        return bool(self.environ.get(_EMULATOR_HOST))
+
+    @property
     def on_github(self) -> bool:
         """Whether GitHub's runner runs this step, and reads its log."""
         from step.discovery.environment import Ci, Environment
@@ -66,20 +64,6 @@ class Edge:
                     f"{variable} is set, but empty",
                     "Is what it is set from given? Where it is not wanted, unset the variable.",
                 )
-
-    def deadline(self, given: str | None, waits: timedelta = timedelta(0)) -> Deadline:
-        """When the run ends that begins now: as --deadline says, else 10 minutes beyond its waits.
-
-        Raises BadInput for what is not a duration.
-        """
-        limit = _DEADLINE + waits if given is None else parse_duration(given, "--deadline")
-        return Deadline.after(self.clock, limit)
-
-    def connection(self, deadline: Deadline) -> Connection:
-        """A connection to Google Cloud, or to the emulator, that no server keeps beyond then."""
-        from step.cloud.connection import Connection
-
-        return Connection(self.clock, self.environ, self.emulator, deadline)
 
 
 def read_file(path: str, option: str) -> bytes:

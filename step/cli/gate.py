@@ -14,6 +14,7 @@ from step.cli.edge import Edge
 from step.cli.groups import app_of
 from step.cli.images import ImageChoice
 from step.cli.outcome import show
+from step.cli.run import RunChoice
 from step.cli.verify import Question, RequirementChoice
 from step.model.image import ImageRef
 
@@ -26,8 +27,8 @@ def gate(
     images: ImageChoice,
     attestors: AttestorChoice,
     requirement: RequirementChoice,
+    run: RunChoice,
     timeout: opt.GateTimeout = "10m",
-    deadline: opt.Deadline = None,
     format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
     output_file: opt.ResultFile = None,
 ) -> None:
@@ -38,7 +39,7 @@ def gate(
     """
     edge: Edge = context.obj
     command = command_of(context)
-    question = Question(images, attestors, requirement, deadline, timeout)
+    question = Question(images, attestors, requirement, run, timeout, opens=bool(command))
     found = question.settle(edge, output_file)
     passed = found.verified
     # What passed leaves standard output to the command.

@@ -13,6 +13,7 @@ from step.cli.attestors import AttestorChoice
 from step.cli.edge import Edge
 from step.cli.groups import app_of
 from step.cli.outcome import UNCHANGED, show, telling, warn_of_emulator
+from step.cli.run import RunChoice
 from step.errors import NotFound
 from step.model.names import AttestorName, ProjectName
 
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 def list_(
     context: typer.Context,
     attestors: AttestorChoice,
+    run: RunChoice,
     images: opt.Images = None,
     public_key_id: opt.KeyFilter = None,
-    deadline: opt.Deadline = None,
     format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
 ) -> None:
     """List attestations of images, or all on the attestors' notes.
@@ -47,7 +48,7 @@ def list_(
     with telling(lambda error: failures.append(Failure(None, None, error)), UNCHANGED):
         warn_of_emulator(terminal, edge)
         named: Sequence[ImageRef] = [ImageRef.parse(one) for one in images or ()]
-        connection = edge.connection(edge.deadline(deadline))
+        connection = run.connection(edge, run.until(edge))
         project = attestors.default_project
         if public_key_id and project and not attestors.attestor:
             names = _with_key(connection, ProjectName(project), public_key_id)

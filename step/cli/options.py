@@ -319,6 +319,15 @@ Deadline: TypeAlias = Annotated[
         _HOW,
     ),
 ]
+AllowEmulator: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--allow-emulator",
+        # No variable and no input: whoever can set those could open a gate with an emulator.
+        help="Take an emulator that is not on this machine, and let what it says open a gate.",
+        rich_help_panel=_HOW,
+    ),
+]
 Validate: TypeAlias = Annotated[
     bool,
     _option(

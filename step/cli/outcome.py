@@ -105,19 +105,20 @@ def write_files(result: R, edge: Edge, output_file: str | None) -> R:
     """
     from step.reporting.result import document
 
+    emulator = edge.uses_emulator
     writers: list[Callable[[R], None]] = []
     if edge.environ.keys() & {"GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"}:
         from step.reporting import github
 
-        writers.append(lambda result: github.publish(result, edge.environ))
+        writers.append(lambda result: github.publish(result, edge.environ, emulator=emulator))
     if "BUILDER_OUTPUT" in edge.environ:
         from step.reporting import cloudbuild
 
-        writers.append(lambda result: cloudbuild.publish(result, edge.environ))
+        writers.append(lambda result: cloudbuild.publish(result, edge.environ, emulator=emulator))
     if output_file:
         from step.reporting.files import write_whole
 
-        writers.append(lambda result: write_whole(output_file, document(result)))
+        writers.append(lambda result: write_whole(output_file, document(result, emulator=emulator)))
     for write in writers:
         try:
             write(result)
@@ -136,7 +137,7 @@ def show(result: Answer, edge: Edge, shown_as: Format, stream: TextIO | None = N
     terminal = Terminal(out, sys.stderr, edge.environ)
     try:
         if shown_as is Format.JSON:
-            out.write(document(result))
+            out.write(document(result, emulator=edge.uses_emulator))
         else:
             terminal.result(result.lines())
         out.flush()
@@ -165,8 +166,15 @@ def unwritable_output(error: OSError) -> BadInput:
 
 def warn_of_emulator(terminal: Terminal, edge: Edge) -> None:
     """Say that nothing is real, where an emulator is used; raises BadInput for a bad address."""
-    if edge.emulator:
-        terminal.warning(f"everything goes to the emulator at {edge.emulator}, not to Google Cloud")
+    if not edge.emulator:
+        return
+    told = f"everything goes to the emulator at {edge.emulator}, not to Google Cloud"
+    if edge.on_github:
+        from step.reporting import github
+
+        sys.stderr.write(github.warning(told))
+    else:
+        terminal.warning(told)
 
 
 def bug(error: Exception) -> StepError:

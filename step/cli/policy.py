@@ -13,6 +13,7 @@ from step.cli.edge import Edge
 from step.cli.groups import grouped
 from step.cli.help import Verb
 from step.cli.judge import PlaceChoice, PolicyChoice
+from step.cli.run import RunChoice
 from step.model.names import AttestorName
 
 if TYPE_CHECKING:
@@ -28,11 +29,12 @@ def _policy() -> None:
 
 
 @app.command(cls=Verb)
+@grouped
 def show(
     context: typer.Context,
+    run: RunChoice,
     project: opt.PolicyProject = None,
     policy_file: opt.PolicyFile = None,
-    deadline: opt.Deadline = None,
     format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
 ) -> None:
     """Show the policy as gcloud exports and imports it, YAML or JSON."""
@@ -43,7 +45,7 @@ def show(
     terminal = Terminal(sys.stdout, sys.stderr, edge.environ)
     if policy_file is None:
         outcome.warn_of_emulator(terminal, edge)
-    found = PolicyChoice(project, policy_file).policy(edge.connection(edge.deadline(deadline)))
+    found = PolicyChoice(project, policy_file).policy(run.connection(edge, run.until(edge)))
     as_json = format is opt.Format.JSON
     sys.stdout.write(policy_document(found) if as_json else policy_yaml(found))
 
@@ -55,8 +57,8 @@ def check(
     images: opt.PodImages,
     policy: PolicyChoice,
     place: PlaceChoice,
+    run: RunChoice,
     attestor: opt.ExpectedAttestors = None,
-    deadline: opt.Deadline = None,
     format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
 ) -> None:
     """Evaluate the policy for images, with every signature verified.
@@ -76,7 +78,7 @@ def check(
         outcome.warn_of_emulator(terminal, edge)
         edge.refuse_empty(policy, place)
         expected = tuple(AttestorName.parse(name, policy.project) for name in attestor or ())
-        connection = edge.connection(edge.deadline(deadline))
+        connection = run.connection(edge, run.until(edge))
         judge = policy.judge(place, connection, terminal)
         found.extend(decide(images, judge, connection, expected))
     evaluation = Evaluation(

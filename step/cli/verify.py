@@ -16,6 +16,7 @@ from step.cli.edge import Edge
 from step.cli.groups import app_of
 from step.cli.images import ImageChoice
 from step.cli.outcome import UNCHANGED, prepare, show, telling, write_files
+from step.cli.run import RunChoice
 from step.clock import parse_duration
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def verify(
     images: ImageChoice,
     attestors: AttestorChoice,
     requirement: RequirementChoice,
-    deadline: opt.Deadline = None,
+    run: RunChoice,
     format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
     output_file: opt.ResultFile = None,
 ) -> None:
@@ -47,7 +48,7 @@ def verify(
     yes and 3 a no; any other says that it could not be asked.
     """
     edge: Edge = context.obj
-    found = Question(images, attestors, requirement, deadline).settle(edge, output_file)
+    found = Question(images, attestors, requirement, run).settle(edge, output_file)
     raise typer.Exit(show(found, edge, format))
 
 
@@ -61,8 +62,10 @@ class Question:
     images: ImageChoice
     attestors: AttestorChoice
     requirement: RequirementChoice
-    deadline: str | None = None
+    run: RunChoice
     timeout: str | None = None
+    opens: bool = False
+    """Whether a yes runs a command."""
 
     def settle(self, edge: Edge, output_file: str | None) -> Verification:
         """Ask, once or until `timeout` has passed, show the progress, and write the file.
@@ -87,7 +90,7 @@ class Question:
             return None
         from step.gate import Gate
 
-        own = edge.deadline(self.deadline).until if self.deadline is not None else timedelta.max
+        own = timedelta.max if self.run.deadline is None else self.run.until(edge).until
         return Gate.open(edge.clock, parse_duration(self.timeout, "--timeout"), own)
 
     def _ask(self, edge: Edge, verdicts: list[Verdict], failures: list[Failure]) -> None:
@@ -99,10 +102,12 @@ class Question:
         terminal = Terminal(sys.stdout, sys.stderr, edge.environ)
         edge.refuse_empty(self.requirement)
         gate = self._gate(edge)
-        deadline = gate.deadline if gate else edge.deadline(self.deadline)
+        deadline = gate.deadline if gate else self.run.until(edge)
         requirement = Requirement(self.requirement.at_least, self.requirement.every_key)
         attestors = self.attestors.names()
-        connection = edge.connection(deadline)
+        if self.opens:
+            self.run.require_real(edge)
+        connection = self.run.connection(edge, deadline)
         project = self.attestors.default_project
         with gate.saying_no() if gate else nullcontext():
             images = [one.image for one in self.images.discover(edge, connection, project)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from google.cloud import binaryauthorization_v1 as api
 from grafeas import grafeas_v1
@@ -131,7 +132,9 @@ def to_grafeas(attestation: Attestation) -> grafeas_v1.AttestationOccurrence:
 def _key(key: api.AttestorPublicKey) -> Key:
     try:
         if key.ascii_armored_pgp_public_key:
-            return PgpKey.from_armored(key.ascii_armored_pgp_public_key, key.id)
+            # By the machine's clock, as Sequoia judges.
+            now = datetime.now(UTC)
+            return PgpKey.from_armored(key.ascii_armored_pgp_public_key, key.id, now)
         # As a number: one that this version of the client does not know has no name.
         number = api.PkixPublicKey.pb(key.pkix_public_key).signature_algorithm
         name = _ALGORITHM_NAMES.get(

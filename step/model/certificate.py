@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 import pysequoia
 from pysequoia.packet import HashAlgorithm, Packet, PacketPile, SignatureType
@@ -39,13 +39,15 @@ class Part:
         newest = self._newest
         return newest is not None and newest.key_flags is not None and newest.key_flags.signing
 
-    def is_over(self, now: datetime) -> bool:
+    def is_over(self, now: datetime | None) -> bool:
         """Whether it has expired or is revoked."""
         if any(one.signature_type == SignatureType.SubkeyRevocation for one in self.about):
             return True
         created, newest = self.key.key_created, self._newest
         validity = newest.key_validity_period if newest else None
-        return created is not None and validity is not None and created + validity <= now
+        if now is None or created is None or validity is None:
+            return False
+        return created + validity <= now
 
     @property
     def is_weak(self) -> bool:
@@ -73,15 +75,16 @@ def parts_of(key: pysequoia.Cert | pysequoia.Tsk) -> list[Part]:
     return parts
 
 
-def signing_parts(certificate: pysequoia.Cert, parts: list[Part]) -> list[Part]:
-    """Those of a certificate's keys that may sign now.
+def signing_parts(
+    certificate: pysequoia.Cert, parts: list[Part], now: datetime | None
+) -> list[Part]:
+    """Those of a certificate's keys that may sign at a time; None leaves expiry aside.
 
-    By the machine's clock, as Sequoia judges. Raises BadInput, each with its own reason, where
+    Raises BadInput, each with its own reason, where
     there is none: without a self-signature that can be checked, revoked, expired, without key
     flags, or without a signing key that is still valid.
     """
     name = f"the OpenPGP key {parts[0].fingerprint}"
-    now = datetime.now(UTC)
     try:
         revoked, expiration = certificate.is_revoked, certificate.expiration
     except RuntimeError:  # its text carries a native stack trace
@@ -91,7 +94,7 @@ def signing_parts(certificate: pysequoia.Cert, parts: list[Part]) -> list[Part]:
         ) from None
     if revoked:
         raise BadInput(f"{name} is revoked", "Register another key on the attestor and use that.")
-    if expiration is not None and expiration <= now:
+    if now is not None and expiration is not None and expiration <= now:
         raise BadInput(
             f"{name} expired on {expiration:%Y-%m-%d}",
             f"Extend it with gpg --quick-set-expire, {_AND_AGAIN}",

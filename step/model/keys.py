@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from functools import cache
 from typing import Any, TypeAlias, assert_never
@@ -150,12 +151,13 @@ class PgpKey:
     certificate: bytes = field(repr=False)
 
     @classmethod
-    def from_armored(cls, text: str, key_id: str = "") -> PgpKey:
+    def from_armored(cls, text: str, key_id: str = "", now: datetime | None = None) -> PgpKey:
         """Read a public key block, armored or binary; `key_id`, if given, must be its fingerprint.
 
-        Only those of its keys are kept that may sign now (docs/adr/0019). Raises BadInput when it
-        is not one certificate, when none of its keys may sign, and when its key is not V4, which
-        Binary Authorization requires (google/cloud/binaryauthorization/v1/resources.proto,
+        Only those of its keys are kept that may sign `now` (docs/adr/0019); without it, expired
+        ones, too. Raises BadInput when it is not one certificate, when none of its keys may sign,
+        and when its key is not V4, which Binary Authorization requires
+        (google/cloud/binaryauthorization/v1/resources.proto,
         AttestorPublicKey.ascii_armored_pgp_public_key).
         """
         import pysequoia  # ten megabytes, which most runs have no key for
@@ -173,7 +175,7 @@ class PgpKey:
         if key_id and key_id != fingerprint:
             raise BadInput(f"the OpenPGP key {fingerprint} is registered under another id")
         primary, *subkeys = parts_of(certificate)
-        usable = signing_parts(certificate, [primary, *subkeys])
+        usable = signing_parts(certificate, [primary, *subkeys], now)
         kept = [primary, *(part for part in subkeys if part in usable)]
         packets = (packet for part in kept for packet in (part.public, *part.about))
         return cls(fingerprint, b"".join(map(bytes, packets)))

@@ -12,11 +12,11 @@ from step.reporting.result import Result, fitted
 OUTPUT_LIMIT = 50_000
 
 
-def publish(result: Result, environ: Mapping[str, str]) -> None:
+def publish(result: Result, environ: Mapping[str, str], *, emulator: bool = False) -> None:
     """Write `$BUILDER_OUTPUT/output`, which becomes one of the build's `buildStepOutputs`.
 
     It is the JSON document, shortened to 50 KB by leaving out whole keys. Does nothing outside
     Cloud Build; raises BadInput when the file cannot be written.
     """
     if folder := environ.get("BUILDER_OUTPUT"):
-        write_whole(f"{folder}/output", fitted(result, OUTPUT_LIMIT))
+        write_whole(f"{folder}/output", fitted(result, OUTPUT_LIMIT, emulator=emulator))

@@ -20,7 +20,7 @@ RECEIPTS_LIMIT = 250_000
 SUMMARY_LIMIT = 1024 * 1024
 
 
-def publish(result: Result, environ: Mapping[str, str]) -> None:
+def publish(result: Result, environ: Mapping[str, str], *, emulator: bool = False) -> None:
     """Append outputs and summary to the files that the runner names, if it names any.
 
     Raises BadInput when one cannot be written; the other is written all the same.
@@ -28,16 +28,17 @@ def publish(result: Result, environ: Mapping[str, str]) -> None:
     try:
         if path := environ.get("GITHUB_OUTPUT"):
             delimiter = f"ghadelimiter_{uuid.uuid4()}"
-            append(path, "".join(heredoc(*one, delimiter) for one in outputs(result).items()))
+            every = outputs(result, emulator=emulator)
+            append(path, "".join(heredoc(*one, delimiter) for one in every.items()))
     finally:
         if path := environ.get("GITHUB_STEP_SUMMARY"):
             used = 0
             with suppress(OSError, ValueError):  # not there yet; any other reason, `append` tells
                 used = Path(path).stat().st_size
-            append(path, summary(result, SUMMARY_LIMIT - used))
+            append(path, summary(result, SUMMARY_LIMIT - used, emulator=emulator))
 
 
-def outputs(result: Result) -> dict[str, str]:
+def outputs(result: Result, *, emulator: bool = False) -> dict[str, str]:
     """The action's outputs by name.
 
     `image`, `digest` and `images` name only what all that was asked is a yes of. `receipts` is the
@@ -51,7 +52,8 @@ def outputs(result: Result) -> dict[str, str]:
         "attestations": _list(result.attestations),
         "public_key_ids": _list(result.public_key_ids),
         "status": result.status,
-        "receipts": fitted(result, RECEIPTS_LIMIT),
+        "emulator": "true" if emulator else "",  # as an expression, "false" would be true
+        "receipts": fitted(result, RECEIPTS_LIMIT, emulator=emulator),
     }
 
 
@@ -72,12 +74,18 @@ def annotate(result: Answer) -> str:
     )
 
 
-def summary(result: Result, limit: int = SUMMARY_LIMIT) -> str:
+def warning(text: str) -> str:
+    """A `::warning` command, on a line of its own."""
+    return f"::warning::{_data(one_line(text))}\n"
+
+
+def summary(result: Result, limit: int = SUMMARY_LIMIT, *, emulator: bool = False) -> str:
     """The result as Markdown of at most `limit` bytes; rows that do not fit are only counted.
 
     The tables are HTML, in which Markdown is not read, and every cell is escaped.
     """
-    text = f"### Binary Authorization: {result.status}\n\n"
+    told = "**An emulator said this, not Google Cloud.**\n\n" if emulator else ""
+    text = f"{told}### Binary Authorization: {result.status}\n\n"
     for head, rows in result.tables():
         text += _table(head, [_row(*row) for row in rows], limit - len(text.encode()))
     return text if len(text.encode()) <= limit else ""

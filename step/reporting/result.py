@@ -158,12 +158,21 @@ class Found:
         return replace(self, failures=(*self.failures, Failure(None, None, error)))
 
 
-def document(result: Answer) -> str:
-    """The result as a `json_document`."""
-    return json_document(result.tree())
+def document(result: Answer, *, emulator: bool = False) -> str:
+    """The result as a `json_document`, which says if an emulator is behind it."""
+    return json_document(_marked(result.tree(), emulator))
 
 
-def fitted(result: Result, limit: int) -> str:
+def _marked(tree: Mapping[str, list[dict[str, Any]]], emulator: bool) -> dict[str, Any]:
+    """The document's lists; of an emulator's, it and each receipt say so."""
+    if not emulator:
+        return dict(tree)
+    mark = {"emulator": True}
+    receipts = {"receipts": [one | mark for one in tree["receipts"]]} if "receipts" in tree else {}
+    return {**tree, **receipts, **mark}
+
+
+def fitted(result: Result, limit: int, *, emulator: bool = False) -> str:
     """The document on one line, in at most `limit` ASCII characters.
 
     Whole keys are left out rather than text cut: payload and signature, then all but what it is
@@ -172,10 +181,12 @@ def fitted(result: Result, limit: int) -> str:
     """
     tree = result.tree()
     for without in (frozenset[str](), _BULKY, _DETAIL):
-        text = dumped({kind: [_less(one, without) for one in tree[kind]] for kind in tree})
+        light = {kind: [_less(one, without) for one in tree[kind]] for kind in tree}
+        text = dumped(_marked(light, emulator))
         if len(text) <= limit:
             return text
-    return dumped({kind: [] for kind in tree} | {"omitted": {k: len(tree[k]) for k in tree}})
+    omitted = {"omitted": {kind: len(tree[kind]) for kind in tree}}
+    return dumped(_marked({kind: [] for kind in tree}, emulator) | omitted)
 
 
 def failure_table(goal: str, failures: Sequence[Failure]) -> Table:

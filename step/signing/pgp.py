@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import Enum, auto
 
 import pysequoia
@@ -166,7 +167,7 @@ def _unlocked(key: pysequoia.Tsk, passphrase: str | None) -> pysequoia.PySigner:
 
 def _usable(certificate: pysequoia.Cert, parts: list[Part]) -> list[Part]:
     """The keys that may sign now, locked or not; raises BadInput when there is none."""
-    live = signing_parts(certificate, parts)
+    live = signing_parts(certificate, parts, datetime.now(UTC))
     held = [part for part in live if _Secret.of(part) in (_Secret.OPEN, _Secret.LOCKED)]
     if not held:
         raise BadInput(

@@ -60,6 +60,7 @@ def test_a_yes(kms_world: World, github: Path, run: Callable[..., Result], comma
         "attestations": receipt["occurrence"],
         "public_key_ids": receipt["public_key_id"],
         "status": "verified",
+        "emulator": "true",
     }
     assert [one["verified"] for one in document["verdicts"]] == [True]
     assert "<td><code>verified</code></td>" in (github / "GITHUB_STEP_SUMMARY").read_text()
@@ -77,7 +78,7 @@ def test_a_no_gives_no_image_and_an_annotation(
     assert result.code == 3
     found = outputs(github)
     assert (found["status"], found["images"]) == ("failed", IMAGE)
-    [command_found] = commands(result.err)
+    _, command_found = commands(result.err)
     assert command_found.name == "error"
     assert f"Not verified: {OTHER}" in command_found.properties["title"]
     assert ATTESTOR in command_found.data
@@ -92,7 +93,7 @@ def test_what_could_not_be_asked_is_no_yes(
     result = run(kms_world, "verify")
     assert result.code == 4
     assert (outputs(github)["status"], outputs(github)["image"]) == ("failed", "")
-    assert [one.name for one in commands(result.err)] == ["error"]
+    assert [one.name for one in commands(result.err)] == ["warning", "error"]
 
 
 def test_what_the_policy_admits(
@@ -107,7 +108,7 @@ def test_what_the_policy_admits(
     assert (found["image"], found["images"], found["status"]) == (IMAGE, IMAGE, "failed")
     assert found["attestations"] == receipt["occurrence"]
     assert [one["admitted"] for one in json.loads(found["receipts"])["decisions"]] == [True, False]
-    [command] = commands(result.err)
+    _, command = commands(result.err)
     assert f"Not admitted: {OTHER}" in command.properties["title"]
     assert "denied by attestor" in command.data
     monkey = run(world, "policy check", images=IMAGE)
@@ -156,7 +157,7 @@ def test_a_policy_that_cannot_be_read(
     result = run(kms_world, "policy check", policy_project=PROJECT)
     assert result.code == 4
     assert outputs(github)["status"] == "failed"
-    assert [one.name for one in commands(result.err)] == ["error"]
+    assert [one.name for one in commands(result.err)] == ["warning", "error"]
     assert "policyViewer" in (github / "GITHUB_STEP_SUMMARY").read_text()
 
 
@@ -174,7 +175,7 @@ def test_an_error_of_use_has_the_form_of_the_verb(kms_world: World, command: str
     result = kms_world.run(*command.split(), "--nonsense", "--format", "json")
     assert result.code == 2
     document: dict[str, Any] = json.loads(result.out)
-    assert list(document) == [names.get(command, "receipts"), "errors"]
+    assert list(document) == [names.get(command, "receipts"), "errors", "emulator"]
     assert "--nonsense" in document["errors"][0]["message"]
 
 

@@ -47,6 +47,7 @@ def test_github_gets_outputs_and_a_summary(
         "attestations": receipt["occurrence"],
         "public_key_ids": receipt["public_key_id"],
         "status": "created",
+        "emulator": "true",
     }
     assert receipt["build"] == "https://github.com/me/app/actions/runs/42"
     assert IMAGE in (github / "GITHUB_STEP_SUMMARY").read_text()
@@ -55,7 +56,7 @@ def test_github_gets_outputs_and_a_summary(
 def test_github_gets_an_annotation_for_what_failed(kms_world: World, github: Path) -> None:
     result = kms_world.attest(attestor="projects/my-project/attestors/missing")
     assert result.code == 5
-    [command] = commands(result.err)
+    _, command = commands(result.err)
     assert command.name == "error"
     assert "does not exist" in command.data
     assert commands(result.out) == []
@@ -78,7 +79,7 @@ def test_hostile_text_becomes_no_command(kms_world: World, github: Path) -> None
         for form in ([], ["--format", "json"]):
             result = kms_world.run(*arguments, *(form if arguments[0] == "attest" else []))
             assert result.code == 2
-            assert {command.name for command in commands(result.err)} <= {"error"}
+            assert {command.name for command in commands(result.err)} <= {"error", "warning"}
             assert commands(result.out) == []
             assert "\x1b" not in result.out + result.err
     summary = (github / "GITHUB_STEP_SUMMARY").read_text()
@@ -102,7 +103,7 @@ def test_what_the_service_says_becomes_no_command(
     assert result.code == 3
     assert len(result.error["message"]) < 500
     assert "\n" not in result.error["message"]
-    [command] = commands(result.err)
+    _, command = commands(result.err)
     assert command.name == "error"
     assert commands(result.out) == []
     for text in (result.out, result.err, (github / "GITHUB_STEP_SUMMARY").read_text()):

@@ -67,7 +67,7 @@ def signed(payload: bytes | None = None, number: int = 0, image: str = IMAGE) ->
 def found(result: Result, kind: str) -> list[dict[str, Any]]:
     """The results of that kind in standard output, which is one JSON object."""
     document = json.loads(result.out)
-    assert list(document) == [kind, "errors"]
+    assert list(document) == [kind, "errors", "emulator"]
     entries = document[kind]
     assert isinstance(entries, list)
     return entries

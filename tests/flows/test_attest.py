@@ -56,6 +56,7 @@ def test_a_receipt_says_everything_that_was_promised(kms_world: World) -> None:
         "build",
         "version",
         "origin",
+        "emulator",
     ]
     assert receipt["image"] == IMAGE
     assert receipt["digest"] == DIGEST

@@ -41,7 +41,7 @@ def build_seed(**changes: Any) -> dict[str, Any]:
 def discovered(result: Result) -> list[dict[str, Any]]:
     """What `discover` found, without an error."""
     document = json.loads(result.out)
-    assert list(document) == ["images", "errors"]
+    assert list(document) == ["images", "errors", "emulator"]
     assert document["errors"] == []
     assert result.code == 0
     images: list[dict[str, Any]] = document["images"]

@@ -54,8 +54,12 @@ def note(make_world: MakeWorld) -> World:
     return make_world(attestor_seed(public()))
 
 
+# A yes of an emulator runs a command only if it is said on the command line that it may.
+REHEARSED = ("--allow-emulator",)
+
+
 def gate(world: World, *arguments: str, command: Sequence[str] = ()) -> Result:
-    given = ["gate", IMAGE, "--attestor", ATTESTOR, "--format", "json", *arguments]
+    given = ["gate", IMAGE, "--attestor", ATTESTOR, "--format", "json", *REHEARSED, *arguments]
     return world.run(*given, *(["--", *command] if command else []))
 
 
@@ -211,7 +215,7 @@ def test_what_was_not_answered_with_yes_starts_nothing(
     ("arguments", "says"),
     [
         (["gate", IMAGE, "--", "start"], "no attestor"),
-        (["gate", "--attestor", ATTESTOR, "--", "start"], "image"),
+        (["gate", "--attestor", ATTESTOR, *REHEARSED, "--", "start"], "image"),
         (["gate", IMAGE, "--attestor", ATTESTOR, "--timeout", "5", "--", "start"], "duration"),
         (["gate", IMAGE, "--attestor", ATTESTOR, "--at-least", "-1", "--", "start"], "--at-least"),
         (["gate", IMAGE, "--attestor", ATTESTOR, "--"], "no command"),
@@ -268,7 +272,7 @@ def test_the_file_is_there_when_the_command_starts(
 def test_a_command_that_cannot_be_run(note: World, command: list[str]) -> None:
     before = signal.getsignal(signal.SIGPIPE)
     put(note, signed())
-    result = note.run("gate", IMAGE, "--attestor", ATTESTOR, "--", *command)
+    result = note.run("gate", IMAGE, "--attestor", ATTESTOR, *REHEARSED, "--", *command)
     assert result.code == 2
     assert "cannot be run" in result.err
     assert signal.getsignal(signal.SIGPIPE) is before
@@ -284,7 +288,8 @@ def test_a_real_command_takes_the_place_of_the_gate(note: World, attested: bool)
         put(note, signed())
     environ = {**os.environ, "BINAUTHZ_EMULATOR_HOST": note.emulator.grpc_address}
     environ["BINAUTHZ_PGP_PRIVATE_KEY"] = "x"
-    gate = [sys.executable, "-m", "step", "gate", IMAGE, "--attestor", ATTESTOR, "--timeout=0s"]
+    gate = [sys.executable, "-m", "step", "gate", IMAGE, "--attestor", ATTESTOR]
+    gate += ["--timeout=0s", *REHEARSED]
     command = ["--", "sh", "-c", SCRIPT, "sh", "--timeout=1h"]
     done = subprocess.run(
         [*gate, *command], capture_output=True, text=True, env=environ, cwd=ROOT, check=False

@@ -76,7 +76,7 @@ def attestation(signature: bytes, key_id: str = KEY_ID, about: str = IMAGE) -> d
 
 def answer(result: Result) -> dict[str, Any]:
     found = json.loads(result.out)
-    assert list(found) == ["decisions", "errors"]
+    assert list(found) == ["decisions", "errors", "emulator"]
     assert isinstance(found, dict)
     return found
 

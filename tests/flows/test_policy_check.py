@@ -31,7 +31,7 @@ def test_the_step_can_say_that_a_cluster_will_admit_the_image(
     result = world.attest("--policy-check", "--cluster", CLUSTER)
     found = answer(result)
     assert result.code == 0
-    assert list(found) == ["receipts", "errors", "decisions"]
+    assert list(found) == ["receipts", "errors", "decisions", "emulator"]
     assert [one["status"] for one in found["receipts"]] == ["created"]
     [decision] = found["decisions"]
     assert decision["admitted"] is True

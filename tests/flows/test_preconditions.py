@@ -48,7 +48,7 @@ def test_what_is_refused_is_not_signed_and_what_passes_is(
     result = kms_world.attest(OTHER, *limits)
     found = answer(result)
     assert result.code == 3
-    assert list(found) == ["receipts", "errors", "checks"]
+    assert list(found) == ["receipts", "errors", "checks", "emulator"]
     assert [one["image"] for one in found["receipts"]] == [IMAGE]
     assert [(one["image"], one["check"]) for one in found["checks"]] == [(IMAGE, "scan")]
     [error] = found["errors"]

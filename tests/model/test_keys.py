@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pysequoia
@@ -392,7 +393,7 @@ def test_a_key_that_cannot_verify_says_why() -> None:
     }
     for reason, text in reasons.items():
         with pytest.raises(BadInput) as caught:
-            PgpKey.from_armored(text)
+            PgpKey.from_armored(text, now=datetime.now(UTC))
         assert reason in caught.value.message
         assert caught.value.hint
     assert PgpKey.from_armored(pgp_by_hand())

@@ -104,14 +104,18 @@ class Run:
     def _action(
         self, workspace: Path, given: dict[str, str], own: dict[str, str], file: Path
     ) -> bool:
-        """The action, as the runner starts it: without arguments, every input in a variable."""
+        """The action, as the runner starts it: every input in a variable, no argument but `args`.
+
+        https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax#jobsjob_idstepswithargs
+        """
+        arguments = given.pop("args", "").split()
         action = workspace / "action.yml"
         found = yaml.safe_load(action.read_text()) if action.exists() else ACTION
         self.images.append(found["runs"]["image"])
         defaults = {key: one.get("default", "") for key, one in ACTION["inputs"].items()}
         assert set(given) <= set(defaults)
         inputs = {**defaults, **given}
-        self.commands.append(inputs["command"])
+        self.commands.append(arguments[0] if arguments else inputs["command"])
         with self.patch.context() as patch:
             for key, value in inputs.items():
                 patch.setenv(f"INPUT_{key.upper()}", value)
@@ -120,5 +124,5 @@ class Run:
             patch.setenv("GITHUB_ACTIONS", "true")
             patch.setenv("GITHUB_OUTPUT", str(file))
             patch.chdir(workspace)
-            self.results.append(self.world.run())
+            self.results.append(self.world.run(*arguments))
         return self.results[-1].code == 0

@@ -46,6 +46,7 @@ def test_outputs() -> None:
         "attestations": "projects/p/occurrences/1\no/2",
         "public_key_ids": "//cloudkms.googleapis.com/v1/projects/p/k/1\nKEY",
         "status": "created",
+        "emulator": "",
     }
 
 

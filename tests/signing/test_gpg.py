@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -153,7 +154,7 @@ def test_what_an_expired_subkey_signed_in_its_day_counts_no_more(gpg: Gpg) -> No
     gpg(*past, "--quick-add-key", primary, "ed25519", "sign", "1d")
     old = gpg(*past, "--armor", "--sign", "-u", user, stdin=PAYLOAD)
     gpg("--quick-add-key", primary, "ed25519", "sign", "never")
-    key = PgpKey.from_armored(gpg.public(user))
+    key = PgpKey.from_armored(gpg.public(user), now=datetime.now(UTC))
     key.verify(PAYLOAD, gpg("--armor", "--sign", "-u", user, stdin=PAYLOAD))
     with pytest.raises(Unverified, match="not signed by"):
         key.verify(PAYLOAD, old)
