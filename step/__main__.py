@@ -10,6 +10,9 @@ gc.set_threshold(100_000)
 
 def run() -> int:
     """Run the program and return its exit code."""
+    from step.cli.streams import secure_streams
+
+    secure_streams()
     from step.cli import main
 
     return main()

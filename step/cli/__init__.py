@@ -85,18 +85,24 @@ def main(arguments: Sequence[str] | None = None, clock: Clock | None = None) -> 
 
 @contextmanager
 def _ended_like_ctrl_c() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, so that what was done is told.
+    """Treat SIGTERM and SIGHUP as Ctrl-C, so that what was done is told.
 
-    As the first process of a container, the program would not be ended by it at all.
+    As the first process of a container, the program would not be ended by them at all. Under
+    nohup, the latter stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    if before[signal.SIGHUP] is signal.SIG_IGN:
+        del before[signal.SIGHUP]
+    for number in before:
+        signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _command(edge: Edge) -> list[str]:

@@ -14,7 +14,7 @@ import typer
 
 from step.cli.command import WithCommand, command_of, run
 from step.cli.groups import app_of
-from step.cli.outcome import unwritable_output
+from step.cli.streams import require_printed
 from step.clock import parse_duration
 from step.errors import BadInput
 
@@ -195,9 +195,6 @@ def environment_for(running: Emulator, seed: Seed, environ: Mapping[str, str]) -
 
 def _print(variables: Mapping[str, str]) -> None:
     """Write them for a shell to source; BadInput where standard output is full or closed."""
-    try:
-        for name, value in variables.items():
-            sys.stdout.write(f"{name}={shlex.quote(value)}\n")
-        sys.stdout.flush()
-    except OSError as error:
-        raise unwritable_output(error) from None
+    for name, value in variables.items():
+        sys.stdout.write(f"{name}={shlex.quote(value)}\n")
+    require_printed()

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from step import __version__
 from step.cli.edge import Edge
 from step.cli.options import Format
-from step.errors import BadInput, Interrupted, StepError
+from step.cli.streams import lost
+from step.errors import Interrupted, StepError
 from step.model.image import ImageRef
 from step.model.names import AttestorName
 
@@ -135,14 +134,13 @@ def show(result: Answer, edge: Edge, shown_as: Format, stream: TextIO | None = N
 
     out = stream or sys.stdout
     terminal = Terminal(out, sys.stderr, edge.environ)
-    try:
-        if shown_as is Format.JSON:
-            out.write(document(result, emulator=edge.uses_emulator))
-        else:
-            terminal.result(result.lines())
-        out.flush()
-    except OSError as error:
-        result = result.with_error(unwritable_output(error))
+    before = lost(out)
+    if shown_as is Format.JSON:
+        out.write(document(result, emulator=edge.uses_emulator))
+    else:
+        terminal.result(result.lines())
+    if before is None and (error := lost(out)) is not None:  # the exit code stays that of the work
+        terminal.warning(f"standard output cannot be written: {error.strerror}")
     if edge.on_github:
         from step.reporting import github
 
@@ -153,15 +151,6 @@ def show(result: Answer, edge: Edge, shown_as: Format, stream: TextIO | None = N
     if any(isinstance(error, Interrupted) for _, error in result.errors()):
         return INTERRUPTED
     return int(result.exit_code)
-
-
-def unwritable_output(error: OSError) -> BadInput:
-    """The error for a standard output that is full or closed, which is not written to again."""
-    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - else tried again at the end
-    return BadInput(
-        f"standard output cannot be written: {error.strerror}",
-        "Send it elsewhere; a verb that has --output-file writes its result to a file.",
-    )
 
 
 def warn_of_emulator(terminal: Terminal, edge: Edge) -> None:

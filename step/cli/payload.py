@@ -9,6 +9,7 @@ import typer
 
 from step.cli import options as opt
 from step.cli.groups import app_of
+from step.cli.streams import require_printed
 from step.errors import BadInput
 from step.model.image import ImageRef
 from step.model.payload import SIMPLE_SIGNING, Payload, pae
@@ -35,7 +36,7 @@ def payload(
         raise BadInput("no image was given", "Give registry/repository@sha256:….")
     data = Payload.of(ImageRef.parse(image or artifact_url or "")).to_bytes()
     sys.stdout.buffer.write(pae(dsse_type, data) if pae_encode else data)
-    sys.stdout.buffer.flush()
+    require_printed()
 
 
 app = app_of(payload)

@@ -14,6 +14,7 @@ from step.cli.groups import grouped
 from step.cli.help import Verb
 from step.cli.judge import PlaceChoice, PolicyChoice
 from step.cli.run import RunChoice
+from step.cli.streams import require_printed
 from step.model.names import AttestorName
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def show(
     found = PolicyChoice(project, policy_file).policy(run.connection(edge, run.until(edge)))
     as_json = format is opt.Format.JSON
     sys.stdout.write(policy_document(found) if as_json else policy_yaml(found))
+    require_printed()
 
 
 @app.command(cls=Verb)

@@ -97,7 +97,7 @@ def test_an_emulator_that_has_no_address(
 
 
 def test_standard_output_that_is_full(kms_world: World) -> None:
-    """The attestation is there, and the run says that its receipt is not."""
+    """The attestation is there, and the run says that its receipt is not to be seen."""
     environ = {**os.environ, "BINAUTHZ_EMULATOR_HOST": kms_world.emulator.grpc_address}
     command = [sys.executable, "-m", "step", "attest", IMAGE, "--attestor", ATTESTOR]
     root = Path(__file__).resolve().parents[2]
@@ -105,8 +105,8 @@ def test_standard_output_that_is_full(kms_world: World) -> None:
         done = subprocess.run(
             command, stdout=full, stderr=subprocess.PIPE, text=True, env=environ, cwd=root
         )
-    assert done.returncode == 2
-    assert "standard output cannot be written" in done.stderr
+    assert done.returncode == 0
+    assert "warning: standard output cannot be written" in done.stderr
     assert "Traceback" not in done.stderr
     assert len(kms_world.emulator.calls.writes()) == 1
 

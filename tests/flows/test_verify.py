@@ -358,8 +358,8 @@ def test_standard_output_that_is_full(kms_world: World, verb: list[str]) -> None
         done = subprocess.run(
             command, stdout=full, stderr=subprocess.PIPE, text=True, env=environ, cwd=root
         )
-    assert done.returncode == 2
-    assert "standard output cannot be written" in done.stderr
+    assert done.returncode == 0
+    assert "warning: standard output cannot be written" in done.stderr
     assert "Traceback" not in done.stderr
 
 
