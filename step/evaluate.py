@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from step.cloud.attestors import Attestors
 from step.cloud.connection import Connection
@@ -22,6 +22,7 @@ from step.model.attestation import Attestor, Verified
 from step.model.image import ImageRef
 from step.model.names import AttestorName
 from step.model.policy import Policy, SystemPolicy
+from step.model.shared_keys import identity, shared_warning, sharing
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Judge:
     policy: Policy
     request: Request
     system: SystemPolicy | None = None
+    distinct_keys: bool = False
 
 
 def decide(
@@ -59,12 +61,20 @@ def decide(
     """
     if not images:
         raise BadInput("there is no image to evaluate", "Name at least one image.")
-    evidence = _Evidence(connection)
+    evidence = _Evidence(connection, judge.distinct_keys)
     for image in dict.fromkeys(images):
         try:
-            yield evaluate(
-                judge.policy, image, judge.request, evidence.verdict, judge.system, expected
+            decision = evaluate(
+                judge.policy,
+                image,
+                judge.request,
+                evidence.verdict,
+                judge.system,
+                expected,
+                distinct_keys=judge.distinct_keys,
             )
+            shared = evidence.shared(name for name, _ in decision.verdicts)
+            yield replace(decision, warnings=(*decision.warnings, *shared))
         except StepError as error:
             yield Undecided(image, error)
 
@@ -87,17 +97,31 @@ class _Evidence:
     """What attestors say of images; every attestor is read once."""
 
     connection: Connection
+    distinct_keys: bool
     read: dict[AttestorName, Attestor | StepError] = field(default_factory=dict)
+
+    def shared(self, names: Iterable[AttestorName]) -> Iterator[str]:
+        """Warnings of keys that several of the attestors list."""
+        read = (self.read.get(name) for name in names)
+        for key_id, by in sharing(one for one in read if isinstance(one, Attestor)):
+            yield shared_warning(key_id, by)
 
     def verdict(self, name: AttestorName, image: ImageRef) -> Verdict:
         try:
             attestor = self._attestor(name)
             details: list[str] = []
+            held: list[Verified] = []
             for occurrence in Occurrences(self.connection).of(attestor.note, image):
                 for judged in attestor.judge(occurrence, image):
                     if isinstance(judged, Verified):
-                        return Attested(judged.key_id, occurrence.name)
-                    details.append(f"{occurrence.name}: {judged.reason}")
+                        held.append(judged)
+                    else:
+                        details.append(f"{occurrence.name}: {judged.reason}")
+                if held and not self.distinct_keys:
+                    break
+            if held:
+                keys = frozenset(identity(one.key) for one in held)
+                return Attested(held[0].key_id, held[0].occurrence.name, keys)
         except Refused as error:  # an attestor that can verify nothing
             return Unattested(details=(error.message,))
         except StepError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -18,6 +18,14 @@ from step.events import Failure, Progress
 from step.model.attestation import Attestor, Judged, Requirement, Verified
 from step.model.image import ImageRef
 from step.model.names import AttestorName, NoteName
+from step.model.shared_keys import (
+    NO_KEY_OF_ITS_OWN,
+    Identity,
+    identity,
+    shared_warning,
+    sharing,
+    without_key_of_its_own,
+)
 from step.side_by_side import side_by_side
 
 # A gate waits for people and pipelines, minutes rather than seconds: it asks soon at first, and
@@ -40,11 +48,17 @@ class Verdict:
     note: NoteName
     judged: tuple[Judged, ...]
     unmet: str | None
+    warnings: tuple[str, ...] = ()
 
     @property
     def verified(self) -> bool:
         """Whether it is a yes."""
         return self.unmet is None
+
+    @property
+    def keys(self) -> frozenset[Identity]:
+        """The keys that verify."""
+        return frozenset(identity(one.key) for one in self.judged if isinstance(one, Verified))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +86,8 @@ def verify(
     """Judge what every attestor's note holds for every image, side by side.
 
     For each pair there is one Verdict or, where it could not be asked, one Failure, in the order in
-    which they end. Raises BadInput for an empty list: of nothing, everything is true.
+    which they end; with distinct keys asked for, when all have. Raises BadInput for an empty list:
+    of nothing, everything is true.
     """
     if not images or not attestors:
         raise BadInput("there is nothing to verify", "Name at least one image and one attestor.")
@@ -81,12 +96,12 @@ def verify(
     for name, found in read:
         if isinstance(found, StepError):
             yield from (Failure(image, name, found) for image in images)
-    yield from side_by_side(
-        _verdict(image, found, connection, requirement)
-        for _, found in read
-        if isinstance(found, Attestor)
-        for image in images
+    asked = [found for _, found in read if isinstance(found, Attestor)]
+    warned = dict(sharing(asked))
+    answers = side_by_side(
+        _verdict(image, one, connection, requirement, warned) for one in asked for image in images
     )
+    yield from _distinct(tuple(answers), requirement, asked) if requirement.distinct else answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,14 +214,42 @@ def _read(
 
 
 def _verdict(
-    image: ImageRef, attestor: Attestor, connection: Connection, requirement: Requirement
+    image: ImageRef,
+    attestor: Attestor,
+    connection: Connection,
+    requirement: Requirement,
+    shared: Mapping[str, tuple[AttestorName, ...]],
 ) -> Iterator[Answer]:
     try:
         judged = tuple(_judged(attestor, [image], connection))
         unmet = requirement.unmet(attestor, judged)
-        yield Verdict(image, attestor.name, attestor.note, judged, unmet)
+        warnings = tuple(
+            shared_warning(key_id, names)
+            for key_id, names in shared.items()
+            if attestor.name in names
+        )
+        yield Verdict(image, attestor.name, attestor.note, judged, unmet, warnings)
     except StepError as error:
         yield Failure(image, attestor.name, error)
+
+
+def _distinct(
+    answers: Sequence[Answer], requirement: Requirement, attestors: Sequence[Attestor]
+) -> Iterator[Answer]:
+    """The answers, a yes become a no where its keys are needed for other attestors as well."""
+    needed = {one.name: requirement.needed(one) for one in attestors}
+    every: dict[ImageRef, dict[AttestorName, Verdict]] = {}
+    for answer in answers:
+        if isinstance(answer, Verdict) and answer.verified:
+            every.setdefault(answer.image, {})[answer.attestor] = answer
+        else:
+            yield answer
+    for verdicts in every.values():
+        held = {name: verdict.keys for name, verdict in verdicts.items()}
+        lacking = without_key_of_its_own(held, {name: needed[name] for name in verdicts})
+        for name, verdict in verdicts.items():
+            unmet = NO_KEY_OF_ITS_OWN if name == lacking else None
+            yield replace(verdict, unmet=unmet)
 
 
 def _judged(

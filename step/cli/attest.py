@@ -45,6 +45,7 @@ class AdmissionChoice:
 
     policy_check: opt.PolicyCheck = False
     policy_project: opt.JudgingProject = None
+    distinct_keys: opt.DistinctKeys = False
 
 
 def attest(
@@ -139,6 +140,11 @@ class _Request:
                     "it is said where the images are to run, and no policy is to be evaluated",
                     "Give --policy-check, too.",
                 )
+            if self.admission.distinct_keys:
+                raise BadInput(
+                    "--distinct-keys has no effect without --policy-check",
+                    "It is about what the policy's attestors count; give --policy-check, too.",
+                )
             return None
         if self.manner.dry_run or self.conditions.check_only or not self.manner.wait:
             raise BadInput(
@@ -152,4 +158,4 @@ class _Request:
                 "the attestors are of several projects, whose policies differ",
                 "Say whose policy is to be evaluated: --policy-project PROJECT.",
             )
-        return PolicyChoice(project or projects.pop())
+        return PolicyChoice(project or projects.pop(), distinct_keys=self.admission.distinct_keys)

@@ -43,6 +43,7 @@ class PolicyChoice:
     project: opt.PolicyProject = None
     policy_file: opt.PolicyFile = None
     system_policy_file: opt.SystemPolicyFile = None
+    distinct_keys: opt.DistinctKeys = False
 
     def judge(self, place: PlaceChoice, connection: Connection, terminal: Terminal) -> Judge:
         """Read the policy that was chosen, and Google's where that uses it.
@@ -53,7 +54,8 @@ class PolicyChoice:
 
         request = place.request()
         policy = self.policy(connection)
-        return Judge(policy, request, self._system(policy, connection, terminal))
+        system = self._system(policy, connection, terminal)
+        return Judge(policy, request, system, self.distinct_keys)
 
     def policy(self, connection: Connection) -> Policy:
         """The policy from its file, or the project's."""

@@ -376,6 +376,14 @@ EveryKey: TypeAlias = Annotated[
         panel=_HOW,
     ),
 ]
+DistinctKeys: TypeAlias = Annotated[
+    bool,
+    _option(
+        "--distinct-keys/--no-distinct-keys",
+        "Want a different key for each attestor: one signature is one statement.",
+        panel=_HOW,
+    ),
+]
 GateTimeout: TypeAlias = Annotated[
     str, _option("--timeout", "How long to wait for a yes: 90s, 10m or 1h.", "DURATION", _HOW)
 ]

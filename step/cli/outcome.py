@@ -158,12 +158,17 @@ def warn_of_emulator(terminal: Terminal, edge: Edge) -> None:
     if not edge.emulator:
         return
     told = f"everything goes to the emulator at {edge.emulator}, not to Google Cloud"
+    warn(terminal, edge, told)
+
+
+def warn(terminal: Terminal, edge: Edge, text: str) -> None:
+    """Show a warning, on GitHub as an annotation."""
     if edge.on_github:
         from step.reporting import github
 
-        sys.stderr.write(github.warning(told))
+        sys.stderr.write(github.warning(text))
     else:
-        terminal.warning(told)
+        terminal.warning(text)
 
 
 def bug(error: Exception) -> StepError:

@@ -15,7 +15,7 @@ from step.cli.attestors import AttestorChoice
 from step.cli.edge import Edge
 from step.cli.groups import app_of
 from step.cli.images import ImageChoice
-from step.cli.outcome import UNCHANGED, prepare, show, telling, write_files
+from step.cli.outcome import UNCHANGED, prepare, show, telling, warn, write_files
 from step.cli.run import RunChoice
 from step.clock import parse_duration
 
@@ -31,6 +31,7 @@ class RequirementChoice:
 
     at_least: opt.AtLeast = 1
     every_key: opt.EveryKey = False
+    distinct_keys: opt.DistinctKeys = False
 
 
 def verify(
@@ -103,7 +104,11 @@ class Question:
         edge.refuse_empty(self.requirement)
         gate = self._gate(edge)
         deadline = gate.deadline if gate else self.run.until(edge)
-        requirement = Requirement(self.requirement.at_least, self.requirement.every_key)
+        requirement = Requirement(
+            self.requirement.at_least,
+            self.requirement.every_key,
+            self.requirement.distinct_keys,
+        )
         attestors = self.attestors.names()
         if self.opens:
             self.run.require_real(edge)
@@ -132,5 +137,7 @@ class Question:
                 attestors.index(one.attestor) if one.attestor else -1,
             )
 
+        for told in dict.fromkeys(text for one in verdicts for text in one.warnings):
+            warn(terminal, edge, told)
         verdicts.sort(key=place)
         failures.sort(key=place)

@@ -17,6 +17,7 @@ from step.model.policy import (
     Scope,
     SystemPolicy,
 )
+from step.model.shared_keys import NO_KEY_OF_ITS_OWN, Identity, without_key_of_its_own
 
 # The words of Binary Authorization's own denials, as clusters report them.
 _NO_DIGEST = "Expected digest with sha256 scheme, but got tag or malformed digest"
@@ -89,6 +90,8 @@ class Attested:
 
     key_id: str
     occurrence: str
+    keys: frozenset[Identity] = frozenset()
+    """Every key that attests it, where that was looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,8 @@ def evaluate(
     verdict: Callable[[AttestorName, ImageRef], Verdict],
     system: SystemPolicy | None = None,
     expected: Collection[AttestorName] = (),
+    *,
+    distinct_keys: bool = False,
 ) -> Decision:
     """Decide as Binary Authorization does: system policy, allowlist, specific rule or default.
 
@@ -134,7 +139,8 @@ def evaluate(
     names it, by digest or tag. `verdict` is asked for each attestor that a rule requires, for
     images by digest only. `system` is None where it is not known; what it might admit is then
     judged by the project's policy, with a warning. `expected` are attestors of which it matters
-    that they are asked: a warning says if one is not.
+    that they are asked: a warning says if one is not. With `distinct_keys`, a key counts for one
+    attestor alone, which is more than Binary Authorization asks for.
 
     Raises BadInput for what cannot be an image. Raises the error of an attestor that could not be
     asked, unless another denies: all that are required must attest, so that one is enough.
@@ -151,6 +157,8 @@ def evaluate(
             (name, verdict(name, reference) if reference else Unattested(_NO_DIGEST))
             for name in dict.fromkeys(rule.attestors)
         )
+    if distinct_keys:
+        verdicts = tuple(_distinct(verdicts))
     denial = _denial(image, by, rule, verdicts)
     if denial and policy.uses_system_policy and system is None:
         warnings += ("Google's system policy is in use, not known here, and may admit the image",)
@@ -166,6 +174,15 @@ def evaluate(
         verdicts=verdicts,
         warnings=warnings + tuple(_untested(rule, expected)),
     )
+
+
+def _distinct(
+    verdicts: tuple[tuple[AttestorName, Verdict], ...],
+) -> Iterator[tuple[AttestorName, Verdict]]:
+    held = {name: found.keys for name, found in verdicts if isinstance(found, Attested)}
+    lacking = without_key_of_its_own(held, dict.fromkeys(held, 1))
+    for name, found in verdicts:
+        yield name, Unattested(NO_KEY_OF_ITS_OWN) if name == lacking else found
 
 
 def by_digest(image: str) -> ImageRef | None:

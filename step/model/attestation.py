@@ -227,12 +227,18 @@ class Requirement:
 
     at_least: int = 1
     every_key: bool = False
+    distinct: bool = False
+    """Whether a key counts for one of the attestors that are asked, and for no other."""
 
     def __post_init__(self) -> None:
         if self.at_least < 1:
             raise BadInput(
                 f"--at-least is {self.at_least}", "At least one attestation must be asked for."
             )
+
+    def needed(self, attestor: Attestor) -> int:
+        """How many different keys of an attestor must have signed."""
+        return max(self.at_least, len(set(attestor.keys)) if self.every_key else 1)
 
     def unmet(self, attestor: Attestor, judged: Iterable[Judged]) -> str | None:
         """What is missing, or None; an attestor that lists no key never meets it."""

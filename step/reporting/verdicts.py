@@ -156,6 +156,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "attestor": str(verdict.attestor),
         "verified": verdict.verified,
         "reason": verdict.unmet,
+        "warnings": list(verdict.warnings),
         "attestations": [_attestation(one) for one in verdict.judged],
     }
 
