@@ -63,6 +63,15 @@ def parse_duration(text: str, option: str = "") -> timedelta:
     )
 
 
+def parse_age(text: str, option: str) -> timedelta:
+    """Read `30d`, `1d12h`, or what `parse_duration` reads; raises BadInput as it does."""
+    match = re.fullmatch(r"([0-9]{1,5})d(.*)", text)
+    if match is None:
+        return parse_duration(text, option)
+    days, rest = match.groups()
+    return timedelta(days=int(days)) + (parse_duration(rest, option) if rest else timedelta(0))
+
+
 def show_duration(duration: timedelta) -> str:
     """`2m`, `1m30s` or `3.2s`: the spelling that `parse_duration` reads."""
     seconds = round(duration.total_seconds(), 1)

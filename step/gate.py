@@ -221,7 +221,10 @@ def _verdict(
     shared: Mapping[str, tuple[AttestorName, ...]],
 ) -> Iterator[Answer]:
     try:
-        judged = tuple(_judged(attestor, [image], connection))
+        now = connection.clock.now()
+        judged = tuple(
+            requirement.counted(one, now) for one in _judged(attestor, [image], connection)
+        )
         unmet = requirement.unmet(attestor, judged)
         warnings = tuple(
             shared_warning(key_id, names)

@@ -376,6 +376,16 @@ EveryKey: TypeAlias = Annotated[
         panel=_HOW,
     ),
 ]
+MaxAge: TypeAlias = Annotated[
+    str | None,
+    _option(
+        "--max-age",
+        "Count no attestation that was created longer ago: 12h or 30d. When it was, is the "
+        "service's word, and not signed.",
+        "DURATION",
+        _HOW,
+    ),
+]
 DistinctKeys: TypeAlias = Annotated[
     bool,
     _option(

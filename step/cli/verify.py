@@ -17,11 +17,12 @@ from step.cli.groups import app_of
 from step.cli.images import ImageChoice
 from step.cli.outcome import UNCHANGED, prepare, show, telling, warn, write_files
 from step.cli.run import RunChoice
-from step.clock import parse_duration
+from step.clock import parse_age, parse_duration
 
 if TYPE_CHECKING:
     from step.events import Failure
     from step.gate import Gate, Verdict
+    from step.model.attestation import Requirement
     from step.reporting.verdicts import Verification
 
 
@@ -32,6 +33,14 @@ class RequirementChoice:
     at_least: opt.AtLeast = 1
     every_key: opt.EveryKey = False
     distinct_keys: opt.DistinctKeys = False
+    max_age: opt.MaxAge = None
+
+    def requirement(self) -> Requirement:
+        """What is asked for; raises BadInput for what cannot be."""
+        from step.model.attestation import Requirement
+
+        age = None if self.max_age is None else parse_age(self.max_age, "--max-age")
+        return Requirement(self.at_least, self.every_key, self.distinct_keys, age)
 
 
 def verify(
@@ -97,18 +106,13 @@ class Question:
     def _ask(self, edge: Edge, verdicts: list[Verdict], failures: list[Failure]) -> None:
         from step.events import Failure, Progress
         from step.gate import Verdict, verify
-        from step.model.attestation import Requirement
         from step.reporting.console import Terminal
 
         terminal = Terminal(sys.stdout, sys.stderr, edge.environ)
         edge.refuse_empty(self.requirement)
         gate = self._gate(edge)
         deadline = gate.deadline if gate else self.run.until(edge)
-        requirement = Requirement(
-            self.requirement.at_least,
-            self.requirement.every_key,
-            self.requirement.distinct_keys,
-        )
+        requirement = self.requirement.requirement()
         attestors = self.attestors.names()
         if self.opens:
             self.run.require_real(edge)

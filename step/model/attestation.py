@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from step.errors import BadInput, Unverified
@@ -229,12 +229,28 @@ class Requirement:
     every_key: bool = False
     distinct: bool = False
     """Whether a key counts for one of the attestors that are asked, and for no other."""
+    max_age: timedelta | None = None
+    """How long ago an attestation may have been created, by the service's unsigned word."""
 
     def __post_init__(self) -> None:
         if self.at_least < 1:
             raise BadInput(
                 f"--at-least is {self.at_least}", "At least one attestation must be asked for."
             )
+
+    def counted(self, judged: Judged, now: datetime) -> Judged:
+        """What was judged, a verified one that is too old become a rejection.
+
+        One whose time is not known is too old.
+        """
+        if self.max_age is None or not isinstance(judged, Verified):
+            return judged
+        created = judged.occurrence.create_time
+        if created is not None and now - created <= self.max_age:
+            return judged
+        told = "at no time that is known" if created is None else f"{created:%Y-%m-%d %H:%M} UTC"
+        reason = f"it verifies, and was created {told}, longer ago than is asked for"
+        return Rejected.of(judged.occurrence, judged.image, judged.key_id, reason)
 
     def needed(self, attestor: Attestor) -> int:
         """How many different keys of an attestor must have signed."""

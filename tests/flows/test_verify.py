@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,37 @@ def verdict(result: Result) -> dict[str, Any]:
 def note(make_world: MakeWorld) -> World:
     """A world whose attestor lists one key of the test's own."""
     return make_world(attestor_seed(public()))
+
+
+def test_an_attestation_that_is_too_old_does_not_count(note: World) -> None:
+    """By the time that the service gives it."""
+    put(note, signed())
+    note.clock.passed += timedelta(days=29)
+    assert verdict(ask(note, "--max-age", "30d"))["verified"]
+    note.clock.passed += timedelta(days=1, seconds=1)
+    old = verdict(ask(note, "--max-age", "30d"))
+    assert not old["verified"]
+    [one] = old["attestations"]
+    assert one["reason"] == (
+        "it verifies, and was created 2026-11-01 00:00 UTC, longer ago than is asked for"
+    )
+    assert verdict(ask(note))["verified"]
+    gate = note.run("gate", IMAGE, "--attestor", ATTESTOR, "--max-age", "30d", "--timeout", "0s")
+    assert gate.code == 3
+
+
+def test_a_new_one_beside_it_does(note: World) -> None:
+    put(note, signed())
+    note.clock.passed += timedelta(days=40)
+    put(note, signed(), project="elsewhere")
+    assert verdict(ask(note, "--max-age", "30d"))["verified"]
+
+
+def test_an_age_is_a_duration(note: World) -> None:
+    for text in ("30", "a month", ""):
+        result = ask(note, "--max-age", text)
+        assert result.code == 2
+        assert errors(result)[0]["message"].startswith("--max-age: ")
 
 
 def test_what_attest_made_is_verified(kms_world: World) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from step.clock import SystemClock, parse_duration, show_duration
+from step.clock import SystemClock, parse_age, parse_duration, show_duration
 from step.errors import BadInput
 
 
@@ -38,6 +38,20 @@ def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(BadInput) as caught:
         parse_duration(text)
     assert "unit" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "hours"),
+    [("30d", 720), ("1d12h", 36), ("0d", 0), ("12h", 12), ("1d0.5s", 24 + 1 / 7200)],
+)
+def test_an_age_may_be_in_days(text: str, hours: float) -> None:
+    assert parse_age(text, "--max-age") == timedelta(hours=hours)
+
+
+@pytest.mark.parametrize("text", ["", "d", "1d2d", "1.5d", "-1d", "30", "1 d", "1d1", "123456d"])
+def test_any_other_age_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match="^--max-age: "):
+        parse_age(text, "--max-age")
 
 
 @given(st.text(alphabet="0123456789hms. -") | st.text())
