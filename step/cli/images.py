@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from step.cli import options as opt
 from step.cli.edge import Edge, read_text
+from step.errors import BadInput
 
 if TYPE_CHECKING:
     from step.cloud.connection import Connection
@@ -101,6 +102,7 @@ class _Sources:
     project: str | None
     began: datetime | None = None
     """When the build that was asked for began: no record of it is older."""
+    builds: dict[BuildName, Build] = field(default_factory=dict)
 
     def records(self) -> Iterator[Record]:
         """The records that were given, or else those that the workspace holds."""
@@ -116,9 +118,10 @@ class _Sources:
         named = (choice.digest, choice.metadata, choice.build)
         given = choice.references or choice.from_file or any(one is not None for one in named)
         if not given and (workspace := self._workspace()):
+            from step.discovery.checkout import Checkout
             from step.discovery.workspace import search
 
-            yield from search(workspace)
+            yield from search(workspace, Checkout(self._run_began(workspace)))
 
     def running_names(self, records: Sequence[Record]) -> tuple[ImageName, ...]:
         """What the Cloud Build build around this step pushes to, asked if a record lacks a name."""
@@ -170,9 +173,29 @@ class _Sources:
     def _read(self, name: BuildName) -> Build:
         from step.cloud.builds import Builds
 
-        build = Builds(self.connection).get(name)
-        self.began = build.started
-        return build
+        if name not in self.builds:
+            self.builds[name] = Builds(self.connection).get(name)
+        self.began = self.builds[name].started
+        return self.builds[name]
+
+    def _run_began(self, workspace: Path) -> datetime | None:
+        """When the run did; Cloud Build is asked where nothing else tells the sources apart.
+
+        Raises BadInput where that cannot be told either.
+        """
+        from step.discovery.checkout import has_repository
+        from step.discovery.environment import Ci
+
+        environment = self.environment
+        if environment.ci is not Ci.CLOUD_BUILD or has_repository(workspace):
+            return environment.began
+        if environment.running_build is None:
+            raise BadInput(
+                "what the build made cannot be told from what came with the sources",
+                "Name the build's record with --from-file; or give this step the build's BUILD_ID "
+                "and PROJECT_ID, so that Cloud Build can be asked when it began.",
+            )
+        return self._read(environment.running_build).started
 
     def _workspace(self) -> Path | None:
         """Where to look for records; outside of CI only where `--workspace` says."""

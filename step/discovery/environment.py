@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +38,7 @@ class Environment:
 
     `build` is the run's URL or, in Cloud Build, the build's id; `commit` is a whole hash;
     `workspace` is the folder that the steps of a run share; `running_build` is the build of Cloud
-    Build that this is a step of.
+    Build that this is a step of; `began` is when the run did.
     """
 
     ci: Ci
@@ -45,6 +46,7 @@ class Environment:
     commit: str | None = None
     workspace: Path | None = None
     running_build: BuildName | None = None
+    began: datetime | None = None
 
     @classmethod
     def detect(cls, environ: Mapping[str, str]) -> Environment:
@@ -74,6 +76,7 @@ class _System:
     """The variable that names it, or its path where that is fixed."""
     pattern: re.Pattern[str] = _URL
     running_build: Callable[[Mapping[str, str]], BuildName | None] = lambda _: None
+    began: Callable[[Mapping[str, str]], datetime | None] = lambda _: None
 
     def marks(self, environ: Mapping[str, str]) -> bool:
         found = environ.get(self.mark)
@@ -90,6 +93,7 @@ class _System:
             next(filter(None, commits), None),
             _folder(environ.get(self.workspace, self.workspace), environ.get("HOME", "")),
             self.running_build(environ),
+            self.began(environ),
         )
 
 
@@ -110,6 +114,22 @@ def _github_run(environ: Mapping[str, str]) -> str:
     return f"{server}/{repository}/actions/runs/{run}{suffix}"
 
 
+def _github_began(environ: Mapping[str, str]) -> datetime | None:
+    """When the runner wrote the event, which it does as a job begins."""
+    with suppress(OSError, ValueError):
+        path = Path(environ["GITHUB_EVENT_PATH"]) if "GITHUB_EVENT_PATH" in environ else None
+        return None if path is None else datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    return None
+
+
+def _gitlab_began(environ: Mapping[str, str]) -> datetime | None:
+    """When the pipeline did: an artifact of an earlier job is of this run, too."""
+    with suppress(ValueError):
+        began = datetime.fromisoformat(environ.get("CI_PIPELINE_CREATED_AT", ""))
+        return began if began.tzinfo else None
+    return None
+
+
 def _cloud_build(environ: Mapping[str, str]) -> BuildName | None:
     from step.model.build import GLOBAL, BuildName
 
@@ -121,7 +141,15 @@ def _cloud_build(environ: Mapping[str, str]) -> BuildName | None:
 
 _SYSTEMS = (
     # https://docs.github.com/en/actions/reference/workflows-and-actions/variables
-    _System(Ci.GITHUB, "GITHUB_ACTIONS", "true", _github_run, ("GITHUB_SHA",), "GITHUB_WORKSPACE"),
+    _System(
+        Ci.GITHUB,
+        "GITHUB_ACTIONS",
+        "true",
+        _github_run,
+        ("GITHUB_SHA",),
+        "GITHUB_WORKSPACE",
+        began=_github_began,
+    ),
     # https://circleci.com/docs/reference/variables/
     _System(
         Ci.CIRCLECI,
@@ -132,7 +160,15 @@ _SYSTEMS = (
         "CIRCLE_WORKING_DIRECTORY",
     ),
     # https://docs.gitlab.com/ci/variables/predefined_variables/
-    _System(Ci.GITLAB, "GITLAB_CI", "true", "CI_JOB_URL", ("CI_COMMIT_SHA",), "CI_PROJECT_DIR"),
+    _System(
+        Ci.GITLAB,
+        "GITLAB_CI",
+        "true",
+        "CI_JOB_URL",
+        ("CI_COMMIT_SHA",),
+        "CI_PROJECT_DIR",
+        began=_gitlab_began,
+    ),
     # The mark: google/devtools/cloudbuild/v1/cloudbuild.proto, Results.build_step_outputs;
     # the substitutions: https://cloud.google.com/build/docs/configuring-builds/substitute-variable-values;
     # the folder: https://cloud.google.com/build/docs/build-config-file-schema

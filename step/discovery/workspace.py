@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from step.discovery.checkout import Checkout
 from step.discovery.formats import READABLE, UnknownFormat, listed
 from step.discovery.layout import INDEX, MARKER, is_folder, read_layout
 from step.discovery.record import Record
@@ -53,19 +55,28 @@ LAYOUTS = (".", "oci", "image")
 _LIMIT = 10 * 1024 * 1024
 
 
-def search(workspace: Path) -> tuple[Record, ...]:
+def search(workspace: Path, checkout: Checkout | None = None) -> tuple[Record, ...]:
     """Read the records at the places above: one, or none.
 
     A file that is no record, is over 10 MiB or is not text is passed over, and so is a link that
-    leads out of the workspace. Records that say the same count as one. Raises BadInput when several
-    are left, naming each, when a file cannot be read, and when a record shows a trap.
+    leads out of the workspace, and what may have come with the sources: that is no build's record.
+    Records that say the same count as one. Raises BadInput when several are left, naming each, when
+    none is and one was passed over for where it came from, when a file cannot be read, and when a
+    record shows a trap.
     """
     if not is_folder(workspace):
         raise BadInput(
             f"the workspace {str(workspace)!r} is not a folder",
             "Say where the build's files are with --workspace, or name the file with --from-file.",
         )
-    records = _distinct([*_files(workspace), *_layouts(workspace)])
+    workspace = workspace.resolve()
+    own = _Own(workspace, checkout or Checkout())
+    records = _distinct([*_files(workspace, own), *_layouts(workspace, own)])
+    if own.passed_over and not records:
+        raise BadInput(
+            f"in the workspace, {own.passed_over[0]}",
+            "If it is this build's record, name it with --from-file; else give the image.",
+        )
     if len(records) > 1:
         found = listed(f"{one.source}: {listed(of.digest for of in one.found)}" for one in records)
         raise BadInput(
@@ -75,22 +86,44 @@ def search(workspace: Path) -> tuple[Record, ...]:
     return tuple(records)
 
 
-def _files(workspace: Path) -> Iterator[Record]:
+@dataclass(slots=True)
+class _Own:
+    """Tells what the build made from what came with the sources, and keeps why it did."""
+
+    workspace: Path
+    checkout: Checkout
+    passed_over: list[str] = field(default_factory=list)
+
+    def made(self, path: Path) -> bool:
+        """Whether the build made a file, as far as can be told."""
+        try:
+            origin = self.checkout.origin_of(path)
+        except OSError as error:
+            raise _unreadable(path, self.workspace, error) from None
+        if origin is not None:
+            self.passed_over.append(f"{_called(path, self.workspace)} {origin}")
+        return origin is None
+
+
+def _files(workspace: Path, own: _Own) -> Iterator[Record]:
     for folder, names in PLACES.items():
         for name in names:
             path = workspace / folder / name
             text = _text(path, workspace)
             if text is not None:
                 try:
-                    yield parse_record(text, _called(path, workspace))
+                    record = parse_record(text, _called(path, workspace))
                 except UnknownFormat:
                     continue
+                if own.made(path):
+                    yield record
 
 
-def _layouts(workspace: Path) -> Iterator[Record]:
+def _layouts(workspace: Path, own: _Own) -> Iterator[Record]:
     for name in LAYOUTS:
         folder = workspace / name
-        if all(_is_inside(folder / part, workspace) for part in (MARKER, INDEX)):
+        parts = [folder / part for part in (MARKER, INDEX)]
+        if all(_is_inside(part, workspace) for part in parts) and all(map(own.made, parts)):
             yield read_layout(folder, _called(folder, workspace))
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -286,3 +290,103 @@ def test_a_signature_made_elsewhere_is_for_one_image(kms_world: World, tmp_path:
     assert error["exit_code"] == 2
     assert "one signature is given for several attestors" in error["message"]
     assert kms_world.methods == []
+
+
+# --- Files that came with the sources
+
+
+def tracked(tool: Callable[[str], str], workspace: Path, name: str) -> None:
+    """A record in a repository, as a pull request could add one."""
+    workspace.mkdir(exist_ok=True)
+    (workspace / name).write_text(f"{IMAGE}\n")
+    for arguments in (["init", "--quiet"], ["add", name]):
+        subprocess.run([tool("git"), *arguments], cwd=workspace, check=True)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": "{}"},
+        {"GITLAB_CI": "true", "CI_PROJECT_DIR": "{}"},
+        {"CIRCLECI": "true", "CIRCLE_WORKING_DIRECTORY": "{}"},
+        {"BUILDER_OUTPUT": "{}", "BINAUTHZ_WORKSPACE": "{}"},
+        {"BINAUTHZ_WORKSPACE": "{}"},
+    ],
+    ids=lambda environ: next(iter(environ)),
+)
+def test_a_record_that_came_with_the_sources_is_not_attested(
+    kms_world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    tool: Callable[[str], str],
+    environ: dict[str, str],
+) -> None:
+    tracked(tool, tmp_path / "ws", "image-refs.txt")
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value.format(tmp_path / "ws"))
+    result = kms_world.run("attest", "--attestor", ATTESTOR, "--format", "json")
+    assert (result.code, kms_world.methods) == (2, [])
+    assert "image-refs.txt is tracked by git" in result.error["message"]
+    assert "--from-file" in result.error["hint"]
+    named = ("--from-file", str(tmp_path / "ws" / "image-refs.txt"))
+    assert kms_world.run("attest", *named, "--attestor", ATTESTOR).code == 0
+
+
+@pytest.mark.parametrize(
+    ("environ", "event"),
+    [
+        ({"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": "{}"}, True),
+        ({"GITLAB_CI": "true", "CI_PROJECT_DIR": "{}"}, False),
+    ],
+)
+def test_a_record_of_an_earlier_run_is_not_attested(
+    kms_world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    environ: dict[str, str],
+    event: bool,
+) -> None:
+    workspace = tmp_path / "ws"
+    workspace.mkdir()
+    record = workspace / "image-refs.txt"
+    record.write_text(f"{IMAGE}\n")
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value.format(workspace))
+    if event:
+        (tmp_path / "event.json").write_text("{}")
+        monkeypatch.setenv("GITHUB_EVENT_PATH", str(tmp_path / "event.json"))
+    else:
+        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        monkeypatch.setenv("CI_PIPELINE_CREATED_AT", now)
+    os.utime(record, (0, 0))
+    result = kms_world.run("attest", "--attestor", ATTESTOR, "--format", "json")
+    assert result.code == 2
+    assert "image-refs.txt is older than the run" in result.error["message"]
+    later = time.time() + 60
+    record.unlink()
+    record.write_text(f"{IMAGE}\n")
+    os.utime(record, (later, later))
+    if event:
+        assert kms_world.run("attest", "--attestor", ATTESTOR).code == 0
+
+
+def test_cloud_build_is_asked_when_a_build_without_a_checkout_began(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    world = make_world(build_seed(status="WORKING", startTime="2026-11-01T00:00:00Z"))
+    record = tmp_path / "image-refs.txt"
+    record.write_text(f"{IMAGE}\n")
+    monkeypatch.setenv("BUILDER_OUTPUT", str(tmp_path))
+    arguments = ("discover", "--workspace", str(tmp_path), "--format", "json")
+    result = world.run(*arguments)
+    assert result.code == 2
+    assert "cannot be told from what came with the sources" in result.err
+    monkeypatch.setenv("PROJECT_ID", PROJECT)
+    monkeypatch.setenv("LOCATION", "europe-west1")
+    monkeypatch.setenv("BUILD_ID", BUILD.rpartition("/")[2])
+    assert world.run(*arguments).code == 0
+    assert world.count("GetBuild") == 1
+    os.utime(record, (0, 0))
+    result = world.run(*arguments)
+    assert result.code == 2
+    assert "image-refs.txt is older than the run" in result.err

@@ -50,7 +50,7 @@ def test_an_age_may_be_in_days(text: str, hours: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "d", "1d2d", "1.5d", "-1d", "30", "1 d", "1d1", "123456d"])
 def test_any_other_age_is_refused(text: str) -> None:
-    with pytest.raises(BadInput, match="^--max-age: "):
+    with pytest.raises(BadInput, match=r"^--max-age: "):
         parse_age(text, "--max-age")
 
 
