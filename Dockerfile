@@ -2,9 +2,12 @@
 #
 # Both bases carry Debian 13's Python 3.13, so what the first compiles runs in the second:
 # https://github.com/GoogleContainerTools/distroless/blob/main/python3/README.md
-# Another mirror, or a digest, is given with --build-arg.
-ARG BUILDER=docker.io/library/debian:trixie-slim
-ARG RUNTIME=gcr.io/distroless/python3-debian13
+# They are named by digest, which Dependabot keeps current; others are given with --build-arg.
+ARG BUILDER=debian
+ARG RUNTIME=distroless
+
+FROM docker.io/library/debian:trixie-slim@sha256:d7e12182ce18b85b93007c1dedf31f2d29e01ccf3182cc4017c709b6259bc132 AS debian
+FROM gcr.io/distroless/python3-debian13:latest@sha256:e866e2f9fbaa19f63e579cf2f61b7f76cd8a74c43a62a0af95d48678d9878436 AS distroless
 
 FROM ${BUILDER} AS build
 # Debian's own interpreter is the one that the other base has; its patch version is not ours to pin.

@@ -23,6 +23,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks.hostile import beside_honest
 from benchmarks.page import PAGE, RESULTS, render
 from benchmarks.runs import Command, Emulator, emulator, installed, layer_megabytes, paired
 
@@ -172,6 +173,7 @@ def main() -> None:
             "calls": calls(program, folder),
             "growth": growth(program, folder, given.rounds),
             "start": starting(program, given.rounds),
+            "hostile": beside_honest(program, bare_environ(), folder, given.rounds),
             "image_megabytes": layer_megabytes(given.image, folder),
         }
     RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")

@@ -74,6 +74,8 @@ def _lines(results: Mapping[str, Any]) -> Iterator[str]:
     weight = "not measured: there was no image" if size is None else f"{size:.1f} MB"
     yield f"| what the image adds to its base, compressed | {weight} |"
     yield ""
+    yield from _hostile(results["hostile"])
+    yield ""
     yield "## To repeat it"
     yield ""
     yield "The image's size takes buildah, the pairs take gcloud; what is missing is left out."
@@ -82,6 +84,25 @@ def _lines(results: Mapping[str, Any]) -> Iterator[str]:
     yield "$ make image ENGINE=buildah"
     yield "$ make bench BENCH='--python python3 --rounds 15'"
     yield "```"
+
+
+def _hostile(results: Mapping[str, Any]) -> Iterator[str]:
+    yield "## A note full of what others wrote"
+    yield ""
+    yield (
+        f"One image is verified whose attestor's note holds {results['count']:,} hostile "
+        "occurrences for it, bombs and garbage among them, beside one good one; compared with a "
+        f"note that holds {results['count']:,} honest attestations of other images, which the "
+        "service leaves out."
+    )
+    yield ""
+    yield "| | | hostile | honest | ratio |"
+    yield "|---|---|---|---|---|"
+    for verb in ("verify", "gate"):
+        for key, (what, unit) in (("wall", _UNITS["wall"]), ("memory", _UNITS["memory"])):
+            row = results[verb][key]
+            ours, theirs = f"{row['ours']:.2f} {unit}", f"{row['theirs']:.2f} {unit}"
+            yield f"| `{verb}` | {what} | {ours} | {theirs} | {row['ratio']:.2f} |"
 
 
 def _gcloud(results: Mapping[str, Any]) -> Iterator[str]:

@@ -93,10 +93,11 @@ def verify(
         raise BadInput("there is nothing to verify", "Name at least one image and one attestor.")
     images = tuple(dict.fromkeys(images))
     read = list(_read(attestors, connection))
-    for name, found in read:
-        if isinstance(found, StepError):
-            yield from (Failure(image, name, found) for image in images)
-    asked = [found for _, found in read if isinstance(found, Attestor)]
+    for name, one in read:
+        if isinstance(one, StepError):
+            yield from (Failure(image, name, one) for image in images)
+    found = dict(read)
+    asked = [one for name in dict.fromkeys(attestors) if isinstance(one := found[name], Attestor)]
     warned = dict(sharing(asked))
     answers = side_by_side(
         _verdict(image, one, connection, requirement, warned) for one in asked for image in images
@@ -249,7 +250,9 @@ def _distinct(
             yield answer
     for verdicts in every.values():
         held = {name: verdict.keys for name, verdict in verdicts.items()}
-        lacking = without_key_of_its_own(held, {name: needed[name] for name in verdicts})
+        # In the order in which they were named, so that the answer does not depend on the network.
+        own = {name: count for name, count in needed.items() if name in held}
+        lacking = without_key_of_its_own(held, own)
         for name, verdict in verdicts.items():
             unmet = NO_KEY_OF_ITS_OWN if name == lacking else None
             yield replace(verdict, unmet=unmet)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC
+from typing import Any
 
 from grafeas import grafeas_v1
 
@@ -28,8 +30,8 @@ _CREATE = Method(
     "the attestor's note",
     writes=True,
 )
-# What gcloud asks for; the API states neither a default nor a limit for this method.
-_PAGE_SIZE = 100
+# The API states neither a default nor a limit for this method; gcloud asks for 100.
+_PAGE_SIZE = 250
 _KINDS = {int(one): name for name, one in grafeas_v1.NoteKind.__members__.items()}
 
 
@@ -58,7 +60,8 @@ class Occurrences:
         )
         listed = self._connection.occurrences.list_note_occurrences
         for page in pages(self._connection, _LIST, listed, request, str(note)):
-            yield from map(_from_grafeas, page.occurrences)
+            plain = grafeas_v1.ListNoteOccurrencesResponse.pb(page)
+            yield from map(_from_grafeas, plain.occurrences)
 
     def create(
         self, project: ProjectName, note: NoteName, image: ImageRef, attestation: Attestation
@@ -83,15 +86,16 @@ class Occurrences:
             ),
             f"{project}, {note}",
         )
-        return _from_grafeas(stored)
+        return _from_grafeas(grafeas_v1.Occurrence.pb(stored))
 
 
-def _from_grafeas(found: grafeas_v1.Occurrence) -> Occurrence:
-    signatures = tuple(
-        Signature(one.public_key_id, bytes(one.signature)) for one in found.attestation.signatures
+def _from_grafeas(found: Any) -> Occurrence:
+    """One of the API's, as plain protobuf: of thousands, wrapping each would take most time."""
+    attestation = Attestation(
+        found.attestation.serialized_payload,
+        tuple(Signature(one.public_key_id, one.signature) for one in found.attestation.signatures),
     )
-    attestation = Attestation(bytes(found.attestation.serialized_payload), signatures)
     # As a number: a kind that this version of the client does not know has no name.
-    number = grafeas_v1.Occurrence.pb(found).kind
-    kind = _KINDS.get(number, f"number {number}")
-    return Occurrence(found.name, found.resource_uri, attestation, found.create_time, kind)
+    kind = _KINDS.get(found.kind, f"number {found.kind}")
+    created = found.create_time.ToDatetime(UTC) if found.HasField("create_time") else None
+    return Occurrence(found.name, found.resource_uri, attestation, created, kind)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 from step.cloud.connection import Connection
 from step.cloud.failures import Method
 from step.errors import TooLarge, Unavailable
 
-T = TypeVar("T")
-
 
 def pages(
     connection: Connection,
     method: Method,
-    remote: Callable[..., T],
+    remote: Callable[..., Any],
     request: Any,
     resource: str,
-) -> Iterator[T]:
+) -> Iterator[Any]:
     """The pages that answer a request to list, read as they are used.
 
     A page that is too large to be received is asked for anew, with half as many entries: a token
@@ -29,12 +27,13 @@ def pages(
     seen: set[str] = set()
     while True:
         try:
-            page: Any = connection.call(method, remote, request, resource)
+            pager: Any = connection.call(method, remote, request, resource)
         except TooLarge:
             if request.page_size <= 1:
                 raise
             request.page_size //= 2
             continue
+        page = next(iter(pager.pages))  # the answer itself; what is next, is asked for here
         yield page
         token = page.next_page_token
         if not token:

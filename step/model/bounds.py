@@ -36,7 +36,7 @@ TEXT_LENGTH = 500
 """Of a text from outside, in a message or a verdict; the longest resource names have some 300."""
 
 RECEIVED_BYTES = 32 << 20
-"""Of an answer over gRPC; a page of 100 honest occurrences has under 1 MB."""
+"""Of an answer over gRPC; a page of 250 honest occurrences has under 2 MB."""
 
 
 def shortened(text: str) -> str:

@@ -94,7 +94,15 @@ def private(
 def emulator() -> Iterator[Emulator]:
     """An attestor with a key in Cloud KMS."""
     keys = [{"name": KEY, "algorithm": "EC_SIGN_P256_SHA256"}]
-    seed = attestor_seed({"kms": VERSION}, keys=keys)
+    # The build itself, which says when it began: nothing older in the workspace is its own.
+    its_build = {
+        "name": f"projects/my-project/locations/global/builds/{BUILD_ID}",
+        "id": BUILD_ID,
+        "projectId": "my-project",
+        "status": "WORKING",
+        "startTime": "2026-01-01T00:00:00Z",
+    }
+    seed = attestor_seed({"kms": VERSION}, keys=keys) | {"builds": [its_build]}
     with Emulator(Seed.parse(yaml.safe_dump(seed), Path())) as running:
         yield running
 

@@ -230,6 +230,7 @@ def test_a_job_that_authenticates_builds_and_attests(
         "attestations": receipt["occurrence"],
         "public_key_ids": receipt["public_key_id"],
         "status": "created",
+        "emulator": "",
     }
     assert receipt["build"] == "https://github.com/me/app/actions/runs/42/attempts/1"
     stored = read(emulator.grpc_address, receipt["occurrence"], ATTESTOR)

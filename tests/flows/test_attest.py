@@ -374,7 +374,7 @@ def test_what_others_left_on_the_note_neither_counts_nor_hides(
                 "name": f"projects/other/occurrences/{number}",
                 "attestation": {"serializedPayload": f"{number:04}", "signatures": [forged]},
             }
-            for number in range(120)
+            for number in range(300)
         ),
         {**junk, "name": "projects/other/occurrences/x", "discovery": {}},
     ]

@@ -32,3 +32,6 @@ def test_what_was_measured_is_what_was_promised() -> None:
     for latency, limit in {"0s": 0.80, "50ms": 0.85}.items():
         assert MEASURED["gcloud"][latency]["wall"]["ratio"] <= limit
     assert MEASURED["gcloud"]["0s"]["cpu"]["ratio"] <= 0.80
+    for verb in ("verify", "gate"):
+        assert MEASURED["hostile"][verb]["wall"]["ratio"] <= 3
+        assert MEASURED["hostile"][verb]["memory"]["ratio"] <= 1.5

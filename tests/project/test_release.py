@@ -49,6 +49,8 @@ match [tool, *arguments]:
         print(json.dumps({"mediaType": "index", "digest": place.read_text()}))
     case ["docker", "buildx", "imagetools", "create", "--tag", tag, source]:
         (folder / tag.replace("/", "_")).write_text(source.partition("@")[2])
+    case ["gh", "attestation", "verify", uri, *_]:
+        sys.exit(uri.partition("@")[2] != os.environ["PROVEN"])
     case ["gh", "release", "view", tag]:
         sys.exit(not (folder / tag).exists())
     case ["gh", "release", "create", tag, *_]:
@@ -266,6 +268,7 @@ class Release:
                 "PATH": f"{self.programs}:{ENVIRON['PATH']}",
                 "STATE": str(self.state),
                 "BUILT": built,
+                "PROVEN": DIGEST,
                 "RUNNER_TEMP": str(folder),
                 "GITHUB_SHA": "c0ffee",
                 "GITHUB_SERVER_URL": "https://github.com",
@@ -340,6 +343,50 @@ def test_a_release_again_changes_nothing(start: Callable[..., Release]) -> None:
     assert release.world.count("CreateOccurrence") == 1
     assert len(release.calls("gh", "release", "create")) == 1
     assert len(release.calls("gh", "release", "edit")) == 1
+
+
+def test_what_somebody_put_under_the_tag_is_not_taken_for_the_build(
+    start: Callable[..., Release],
+) -> None:
+    """Whoever may push could have it signed as built here otherwise."""
+    release = start()
+    place = release.state / f"{NAME}:{TAG}".replace("/", "_")
+    place.write_text(OTHER.partition("@")[2])
+    assert release.jobs() == []
+    assert release.calls("docker", "buildx", "build") == []
+    [asked] = release.calls("gh", "attestation", "verify")
+    assert asked[3:] == [
+        f"oci://{OTHER}",
+        "--repo",
+        "OWNER/binauthz-attest",
+        "--signer-workflow",
+        "OWNER/binauthz-attest/.github/workflows/release.yml",
+        "--source-digest",
+        "c0ffee",
+        "--deny-self-hosted-runners",
+    ]
+    assert not release.world.wrote
+
+
+def test_provenance_is_signed_of_nothing_but_a_build() -> None:
+    steps = load(WORKFLOWS / "release.yml")["jobs"]["build"]["steps"]
+    [sign] = [one for one in steps if "attest-build-provenance@" in one.get("uses", "")]
+    assert "steps.image.outputs.built == 'true'" in sign["if"]
+    [build] = [one for one in steps if one.get("id") == "image"]
+    before, _, after = build["run"].partition("docker buildx build ")
+    assert "built=true" not in before
+    assert "built=true" in after
+
+
+def test_the_bases_of_the_image_are_named_by_digest_where_updates_find_them() -> None:
+    """Dependabot reads FROM lines, and no ARG."""
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    names = [line.split()[1] for line in lines if line.startswith("FROM ")]
+    bases = [name for name in names if not name.startswith("${")]
+    assert len(bases) == 2
+    assert all(re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", name) for name in bases)
+    updates = load(ROOT / ".github" / "dependabot.yml")["updates"]
+    assert "docker" in {one["package-ecosystem"] for one in updates}
 
 
 def test_what_cannot_be_attested_is_not_published(start: Callable[..., Release]) -> None:
