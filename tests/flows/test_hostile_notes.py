@@ -153,3 +153,11 @@ def test_signing_for_a_key_that_is_no_use_stops_before_it(
     assert "expired on" in result.error["message"]
     assert "--quick-set-expire" in result.error["hint"]
     assert len(expired) < KEY_BYTES
+
+
+def test_more_keys_than_an_attestor_can_have(note: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("step.cloud.attestors.ATTESTOR_KEYS", 1)
+    put(note, signed())
+    result = note.run("verify", IMAGE, *NAMED)
+    assert result.code == 3
+    assert "lists 2 keys; Binary Authorization allows 1" in result.err
