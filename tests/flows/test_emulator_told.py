@@ -30,6 +30,12 @@ def note(make_world: Callable[..., World]) -> World:
     return world
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gate that opens would take this very process for its command."""
+    monkeypatch.setattr("os.execvpe", lambda *_: pytest.fail("it became another program"))
+
+
 @pytest.mark.parametrize("address", ELSEWHERE)
 @pytest.mark.parametrize(
     "verb",
@@ -71,7 +77,6 @@ def test_no_variable_allows_it(note: World, monkeypatch: pytest.MonkeyPatch, nam
 
 
 def test_a_yes_of_an_emulator_runs_no_command(note: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.execvpe", lambda *_: pytest.fail("it became another program"))
     note.emulator.calls.clear()
     result = note.run("gate", IMAGE, *NAMED, "--format", "json", "--", "deploy")
     assert (result.code, note.methods) == (2, [])

@@ -86,6 +86,12 @@ def test_a_bomb_takes_no_more_memory_than_the_bound(algorithm: int, depth: int) 
         tracemalloc.stop()
 
 
+def test_what_is_not_compressed_has_the_same_bound() -> None:
+    assert unpacked(literal(LIMIT - 6), LIMIT)
+    with pytest.raises(Unverified, match="unpacks to much more"):
+        unpacked(literal(LIMIT - 5), LIMIT)
+
+
 def test_several_small_parts_count_together() -> None:
     half = compressed(literal(LIMIT // 2), ZIP)
     assert unpacked(half, LIMIT)

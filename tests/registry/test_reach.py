@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +16,14 @@ from hypothesis import strategies as st
 
 from step.clock import SystemClock
 from step.deadline import Deadline
+from step.discovery.credentials import Keychain
 from step.discovery.fetch import Address, Fetcher
 from step.discovery.reach import is_internal, is_metadata, read_ip
+from step.discovery.registry import Registry
 from step.errors import BadInput, StepError, Unavailable
 from step.model.image import ImageTag
 from tests.registry.asking import BODY, anonymous, replies
-from tests.registry.hostile import Reply, Script, Server, digest, served
+from tests.registry.hostile import Reply, Request, Script, Server, digest, internet, served
 from tests.world import FakeClock
 
 PUBLIC = ["8.8.8.8", "2001:4860:4860::8888", "64:ff9b::808:808", "2002:808:808::1"]
@@ -168,3 +173,75 @@ def test_an_address_in_a_url_is_judged_before_anything_is_asked(text: str) -> No
         return
     assert address.private
     assert not Address.of("https://registry.example/").may_name(address)
+
+
+# --- From the internet, which here is one server
+
+
+@pytest.fixture
+def reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[Script, dict[str, str]], Server]]:
+    """Start a server that is behind every address; names lead to addresses as a test says."""
+    with ExitStack() as stack:
+
+        def begin(script: Script, names: dict[str, str]) -> Server:
+            server = stack.enter_context(internet(script, tmp_path, monkeypatch))
+            for name in ("HTTPS_PROXY", "https_proxy"):
+                monkeypatch.delenv(name)
+
+            def connect(place: tuple[str, int], *_: Any, **__: Any) -> socket.socket:
+                made = socket.create_connection(("127.0.0.1", server.port))
+                host = next(name for name, address in names.items() if address == place[0])
+                made.sendall(f"CONNECT {host}:443 HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                while not made.recv(1, socket.MSG_PEEK):
+                    pass
+                answered = b""
+                while not answered.endswith(b"\r\n\r\n"):
+                    answered += made.recv(1)
+                return made
+
+            monkeypatch.setattr("step.discovery.transport.create_connection", connect)
+            leading(monkeypatch, names)
+            return server
+
+        yield begin
+
+
+def challenging(request: Request) -> Reply:
+    """A registry that wants a token of another server, and the token."""
+    if not request.path.startswith("/v2/"):
+        return Reply(200, {"Content-Type": "application/json"}, b'{"token": "t"}')
+    if request.authorization == "Bearer t":
+        return served(BODY)
+    realm = 'Bearer realm="https://auth.example/token",service="s"'
+    return Reply(401, {"WWW-Authenticate": realm})
+
+
+@pytest.mark.parametrize("entry", [{}, {"identitytoken": "refresh"}], ids=["asked", "with a form"])
+@pytest.mark.parametrize("here", ["8.8.8.8", "10.0.0.1"])
+def test_a_token_server_in_a_private_network_is_for_registries_there(
+    reached: Callable[..., Server], entry: dict[str, str], here: str
+) -> None:
+    names = {"r.example": here, "auth.example": "10.0.0.2"}
+    server = reached(challenging, names)
+    keychain = Keychain(json.dumps({"auths": {"r.example": entry} if entry else {}}))
+    registry = Registry(keychain, FakeClock())
+    tag = ImageTag.parse("r.example/team/app:v1")
+    if here == "10.0.0.1":
+        assert str(registry.resolve(tag)) == digest(BODY)
+        return
+    with pytest.raises(Unavailable, match=r"auth\.example leads to 10"):
+        registry.resolve(tag)
+    assert {request.host for request in server.requests} == {"r.example"}
+
+
+def test_a_redirect_into_a_private_network_is_not_followed_from_the_internet(
+    reached: Callable[..., Server],
+) -> None:
+    names = {"r.example": "8.8.8.8", "storage.example": "192.168.1.1"}
+    elsewhere = Reply(307, {"Location": "https://storage.example/blob"})
+    server = reached(replies(elsewhere), names)
+    with pytest.raises(Unavailable, match=r"storage\.example leads to 192"):
+        anonymous(FakeClock()).resolve(ImageTag.parse("r.example/team/app:v1"))
+    assert len(server.requests) == 1
