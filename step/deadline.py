@@ -30,9 +30,9 @@ class Deadline:
     option: str = "--deadline"
 
     @classmethod
-    def after(cls, clock: Clock, limit: timedelta, option: str = "--deadline") -> Deadline:
+    def after(cls, clock: Clock, limit: timedelta) -> Deadline:
         """The end of a run that begins now."""
-        return cls(clock, limit, clock.elapsed() + limit, option)
+        return cls(clock, limit, clock.elapsed() + limit)
 
     @property
     def left(self) -> timedelta:

@@ -20,9 +20,10 @@ from step.model.admission import (
 )
 from step.model.attestation import Attestor, Verified
 from step.model.image import ImageRef
+from step.model.keys import identity
 from step.model.names import AttestorName
 from step.model.policy import Policy, SystemPolicy
-from step.model.shared_keys import identity, shared_warning, sharing
+from step.model.shared_keys import shared_warning, sharing
 
 
 @dataclass(frozen=True, slots=True)

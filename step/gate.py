@@ -17,14 +17,13 @@ from step.errors import BadInput, OutOfTime, Refused, StepError, Unavailable
 from step.events import Failure, Progress
 from step.model.attestation import Attestor, Judged, Requirement, Verified
 from step.model.image import ImageRef
+from step.model.keys import Identity, identity
 from step.model.names import AttestorName, NoteName
 from step.model.shared_keys import (
     NO_KEY_OF_ITS_OWN,
-    Identity,
-    identity,
     shared_warning,
     sharing,
-    without_key_of_its_own,
+    without_keys_of_their_own,
 )
 from step.side_by_side import side_by_side
 
@@ -252,9 +251,9 @@ def _distinct(
         held = {name: verdict.keys for name, verdict in verdicts.items()}
         # In the order in which they were named, so that the answer does not depend on the network.
         own = {name: count for name, count in needed.items() if name in held}
-        lacking = without_key_of_its_own(held, own)
+        lacking = without_keys_of_their_own(held, own)
         for name, verdict in verdicts.items():
-            unmet = NO_KEY_OF_ITS_OWN if name == lacking else None
+            unmet = NO_KEY_OF_ITS_OWN if name in lacking else None
             yield replace(verdict, unmet=unmet)
 
 

@@ -12,9 +12,9 @@ from typing import Any
 from step.clock import Clock
 from step.errors import BadInput
 
-# Far above any key, signature or build record, far below what could fill a runner's memory.
 _EMULATOR_HOST = "BINAUTHZ_EMULATOR_HOST"
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\]):[0-9]{1,5}")
+# Far above any key, signature or build record, far below what could fill a runner's memory.
 _FILE_LIMIT = 10 * 1024 * 1024
 
 

@@ -56,10 +56,11 @@ class Checkout:
         if folder not in self._indexes:
             try:
                 self._indexes[folder] = frozenset(_read_index(folder))
-            except FileNotFoundError:  # nothing was ever added
-                self._indexes[folder] = frozenset()
-            except (OSError, ValueError, IndexError):
-                self._indexes[folder] = None
+            except (OSError, ValueError, IndexError) as error:
+                # Without an index nothing was ever added; without HEAD, this is not git's folder,
+                # but where it would be: a link can lead out of what is mounted here.
+                unborn = isinstance(error, FileNotFoundError) and (folder / "HEAD").is_file()
+                self._indexes[folder] = frozenset() if unborn else None
         return self._indexes[folder]
 
 
@@ -75,7 +76,9 @@ def _repositories(path: Path) -> Iterator[tuple[Path, Path]]:
         if own.is_dir():
             yield root, own
         elif own.is_file():  # of a submodule or another working tree
-            text = own.read_bytes()[:4096].decode("utf-8", "surrogateescape").strip()
+            text = ""
+            with suppress(OSError), own.open("rb") as file:
+                text = file.read(4096).decode("utf-8", "surrogateescape").strip()
             match = _LINK.fullmatch(text)
             yield root, (root / match[1]) if match else own
 

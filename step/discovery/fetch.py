@@ -19,7 +19,7 @@ from step.errors import BadInput, OutOfTime, Unavailable
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
 
-    from step.discovery.transport import JudgedSession
+    from step.discovery.transport import GuardedSession
 
 # One request, its redirects and its repetitions, from asking to the last byte.
 PATIENCE = timedelta(seconds=60)
@@ -218,7 +218,7 @@ class Fetcher:
             pause *= 2
 
     def _in_time(
-        self, ask: Callable[[], Answer], session: JudgedSession, address: Address, until: timedelta
+        self, ask: Callable[[], Answer], session: GuardedSession, address: Address, until: timedelta
     ) -> Answer:
         """One request and its answer, by the deadline even if only its headers drip in.
 
@@ -236,7 +236,7 @@ class Fetcher:
 
     def _once(
         self,
-        session: JudgedSession,
+        session: GuardedSession,
         method: Literal["GET", "HEAD"],
         url: str,
         headers: Mapping[str, str],
@@ -302,13 +302,13 @@ class Fetcher:
         return bytes(body)
 
     @cached_property
-    def _sessions(self) -> dict[bool, JudgedSession]:
+    def _sessions(self) -> dict[bool, GuardedSession]:
         """What asks, by whether it may connect to what the internet does not have."""
         from http.cookiejar import DefaultCookiePolicy
 
-        from step.discovery.transport import JudgedSession
+        from step.discovery.transport import GuardedSession
 
-        sessions = {internal: JudgedSession(internal=internal) for internal in (False, True)}
+        sessions = {internal: GuardedSession(internal=internal) for internal in (False, True)}
         for session in sessions.values():
             session.headers["User-Agent"] = f"binauthz-attest/{__version__}"
             # Without this, requests sends what a netrc file has for the host.

@@ -19,7 +19,7 @@ from urllib3.util.connection import create_connection
 from step.discovery.reach import is_internal, read_ip, require_reachable
 
 
-class JudgedSession(Session):
+class GuardedSession(Session):
     """A session that follows nothing by itself, and judges each address that it connects to.
 
     `internal` allows addresses that the internet does not have. What a proxy connects to, is not
@@ -28,7 +28,7 @@ class JudgedSession(Session):
 
     def __init__(self, *, internal: bool) -> None:
         super().__init__()
-        self._adapter = _JudgedAdapter(internal=internal)
+        self._adapter = _GuardedAdapter(internal=internal)
         for scheme in ("http://", "https://"):
             self.mount(scheme, self._adapter)
 
@@ -44,11 +44,11 @@ class JudgedSession(Session):
         self._adapter.cut_off()
 
 
-class _JudgedAdapter(HTTPAdapter):
+class _GuardedAdapter(HTTPAdapter):
     def __init__(self, *, internal: bool) -> None:
         self._internal = internal
         self.met: dict[tuple[str, int], bool] = {}
-        self._open: WeakSet[_Judged] = WeakSet()
+        self._open: WeakSet[_Guarded] = WeakSet()
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **settings: Any) -> None:
@@ -64,7 +64,7 @@ class _JudgedAdapter(HTTPAdapter):
         for connection in list(self._open):
             connection.cut_off()
 
-    def _connect(self, connection: _Judged, *, plain: bool) -> socket.socket:
+    def _connect(self, connection: _Guarded, *, plain: bool) -> socket.socket:
         """Connect to the first address that can be; raises Unavailable for one that must not be."""
         host, port = connection.host, connection.port
         try:
@@ -100,16 +100,16 @@ class _JudgedAdapter(HTTPAdapter):
 _Connect: TypeAlias = Callable[..., socket.socket]
 
 
-class _Judged(HTTPConnection):
+class _Guarded(HTTPConnection):
     """A connection with a second handle, which ends it whoever reads from it, TLS or not."""
 
     def __init__(self, connect: _Connect, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self._connect_judged = connect
+        self._connect_guarded = connect
         self._handle: socket.socket | None = None
 
     def _new_conn(self) -> socket.socket:
-        made = self._connect_judged(self, plain=not isinstance(self, HTTPSConnection))
+        made = self._connect_guarded(self, plain=not isinstance(self, HTTPSConnection))
         self._handle = made.dup()
         return made
 
@@ -126,17 +126,17 @@ class _Judged(HTTPConnection):
             self._handle.close()
 
 
-class _JudgedTls(_Judged, HTTPSConnection):
+class _GuardedTls(_Guarded, HTTPSConnection):
     pass
 
 
 class _PlainPool(HTTPConnectionPool):
     def __init__(self, connect: _Connect, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self.ConnectionCls = partial(_Judged, connect)  # type: ignore[assignment]
+        self.ConnectionCls = partial(_Guarded, connect)  # type: ignore[assignment]
 
 
 class _TlsPool(HTTPSConnectionPool):
     def __init__(self, connect: _Connect, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self.ConnectionCls = partial(_JudgedTls, connect)  # type: ignore[assignment]
+        self.ConnectionCls = partial(_GuardedTls, connect)  # type: ignore[assignment]

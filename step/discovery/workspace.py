@@ -115,6 +115,10 @@ def _files(workspace: Path, own: _Own) -> Iterator[Record]:
                     record = parse_record(text, _called(path, workspace))
                 except UnknownFormat:
                     continue
+                except BadInput:  # a trap; it counts as little as a record would
+                    if own.made(path):
+                        raise
+                    continue
                 if own.made(path):
                     yield record
 

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from step.errors import BadInput, StepError
 from step.model.image import Digest, ImageRef
+from step.model.keys import Identity
 from step.model.names import AttestorName
 from step.model.policy import (
     AdmissionRule,
@@ -17,7 +18,7 @@ from step.model.policy import (
     Scope,
     SystemPolicy,
 )
-from step.model.shared_keys import NO_KEY_OF_ITS_OWN, Identity, without_key_of_its_own
+from step.model.shared_keys import NO_KEY_OF_ITS_OWN, without_keys_of_their_own
 
 # The words of Binary Authorization's own denials, as clusters report them.
 _NO_DIGEST = "Expected digest with sha256 scheme, but got tag or malformed digest"
@@ -180,9 +181,9 @@ def _distinct(
     verdicts: tuple[tuple[AttestorName, Verdict], ...],
 ) -> Iterator[tuple[AttestorName, Verdict]]:
     held = {name: found.keys for name, found in verdicts if isinstance(found, Attested)}
-    lacking = without_key_of_its_own(held, dict.fromkeys(held, 1))
+    lacking = without_keys_of_their_own(held, dict.fromkeys(held, 1))
     for name, found in verdicts:
-        yield name, Unattested(NO_KEY_OF_ITS_OWN) if name == lacking else found
+        yield name, Unattested(NO_KEY_OF_ITS_OWN) if name in lacking else found
 
 
 def by_digest(image: str) -> ImageRef | None:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from step.errors import BadInput, Unverified
 from step.model.bounds import PAYLOAD_BYTES, SIGNATURE_BYTES, SIGNATURES, shortened
 from step.model.image import ImageRef
-from step.model.keys import Key, PkixKey
+from step.model.keys import Key, identity
 from step.model.names import AttestorName, NoteName
 from step.model.payload import Payload
 
@@ -254,14 +254,14 @@ class Requirement:
 
     def needed(self, attestor: Attestor) -> int:
         """How many different keys of an attestor must have signed."""
-        return max(self.at_least, len(set(attestor.keys)) if self.every_key else 1)
+        return max(self.at_least, len(set(map(identity, attestor.keys))) if self.every_key else 1)
 
     def unmet(self, attestor: Attestor, judged: Iterable[Judged]) -> str | None:
         """What is missing, or None; an attestor that lists no key never meets it."""
         if not attestor.keys:
             return f"{attestor.name} lists no key, so that nothing can verify"
         holding = {one.key for one in judged if isinstance(one, Verified)}
-        counted = {key.spki if isinstance(key, PkixKey) else key.id for key in holding}
+        counted = set(map(identity, holding))
         if len(counted) < self.at_least:
             few = f"attestations by {len(counted)} of {self.at_least} keys verify"
             return "no attestation verifies" if not counted else few

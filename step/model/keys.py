@@ -233,6 +233,14 @@ class UnusableKey:
 
 Key: TypeAlias = PkixKey | PgpKey | UnusableKey
 
+Identity: TypeAlias = bytes | str
+"""What makes two listed keys the same key, under whatever ids they are listed."""
+
+
+def identity(key: Key) -> Identity:
+    """A PKIX key's bytes; of any other, its id, which is an OpenPGP key's fingerprint."""
+    return key.spki if isinstance(key, PkixKey) else key.id
+
 
 def pkix_key_id(spki: bytes) -> str:
     """The id that Binary Authorization gives a PKIX key registered without one (RFC 6920).

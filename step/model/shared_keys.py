@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator, Mapping
 
 from step.model.attestation import Attestor
-from step.model.keys import Key, PkixKey, UnusableKey
+from step.model.keys import Identity, UnusableKey, identity
 from step.model.names import AttestorName
-
-Identity: TypeAlias = Hashable
-"""What makes two listed keys the same key, under whatever ids they are listed."""
 
 NO_KEY_OF_ITS_OWN = "what verifies is by a key that counts for another attestor already"
 """What is missing where an attestor is left without a key of its own."""
-
-
-def identity(key: Key) -> Identity:
-    """A PKIX key's bytes, an OpenPGP key's fingerprint."""
-    return key.spki if isinstance(key, PkixKey) else key.id
 
 
 def sharing(attestors: Iterable[Attestor]) -> Iterator[tuple[str, tuple[AttestorName, ...]]]:
@@ -46,13 +37,14 @@ def shared_warning(key_id: str, names: Iterable[AttestorName]) -> str:
     )
 
 
-def without_key_of_its_own(
+def without_keys_of_their_own(
     held: Mapping[AttestorName, frozenset[Identity]], needed: Mapping[AttestorName, int]
-) -> AttestorName | None:
-    """An attestor that is left without enough keys if each key counts once, or None.
+) -> frozenset[AttestorName]:
+    """The attestors that are left without enough keys if each key counts for one of them.
 
     `held` are the keys that verify for each, `needed` how many each must have. It is an assignment
-    of keys to attestors, found by augmenting paths, so that one is left only if any must be.
+    of keys to attestors, found by augmenting paths: some are left only if some must be, and who was
+    named later is.
     """
     counts_for: dict[Identity, AttestorName] = {}
 
@@ -65,8 +57,10 @@ def without_key_of_its_own(
                 return True
         return False
 
+    lacking: set[AttestorName] = set()
     for name, count in needed.items():
-        for _ in range(count):
-            if not give(name, set()):
-                return name
-    return None
+        if not all(give(name, set()) for _ in range(count)):
+            lacking.add(name)
+            for key in [key for key, owner in counts_for.items() if owner == name]:
+                del counts_for[key]  # what is not enough is free for others
+    return frozenset(lacking)

@@ -136,6 +136,27 @@ def test_a_submodule_and_another_working_tree_are_checkouts(
     assert origin(put(tmp_path / "tree", "new.txt")) is None
 
 
+@pytest.mark.parametrize("link", ["gitdir: ../elsewhere/.git/modules/sub\n", "nonsense", ""])
+def test_a_checkout_whose_own_folder_is_not_here_is_unknown(tmp_path: Path, link: str) -> None:
+    """Where a submodule alone is mounted into a container, for example."""
+    (tmp_path / ".git").write_text(link)
+    assert has_repository(tmp_path)
+    path = put(tmp_path, "image-refs.txt")
+    assert origin(path) == "may be tracked by git, whose index cannot be read"
+
+
+def test_a_trap_in_a_file_that_came_with_the_sources_stops_nothing(
+    git: Git, workspace: Path
+) -> None:
+    put(workspace, "metadata.json", '{"containerimage.config.digest": "sha256:%s"}' % ("6" * 64))
+    with pytest.raises(BadInput):
+        search(workspace)
+    git("add", ".")
+    put(workspace, "image-refs.txt")
+    [record] = search(workspace)
+    assert record.source.startswith("image-refs.txt")
+
+
 def test_an_index_in_parts_is_not_taken_for_a_whole(git: Git, workspace: Path) -> None:
     put(workspace, "image-refs.txt")
     git("add", ".")

@@ -59,11 +59,11 @@ def reset(connection: socket.socket, ended: threading.Event) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-Manner = Callable[[socket.socket, threading.Event], None]
+Behaviour = Callable[[socket.socket, threading.Event], None]
 
 
 @contextmanager
-def stalling(way: Manner) -> Iterator[str]:
+def stalling(way: Behaviour) -> Iterator[str]:
     """A server on loopback that treats every connection that way; yields its host and port."""
     ended = threading.Event()
 

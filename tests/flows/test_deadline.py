@@ -88,7 +88,7 @@ def named(way: Any) -> str:
 @pytest.mark.parametrize("way", GRPC_WAYS, ids=named)
 def test_a_service_that_does_not_answer(
     verb: str,
-    way: stalling.Manner,
+    way: stalling.Behaviour,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -125,7 +125,7 @@ def test_attestors_without_end(
 @pytest.mark.parametrize("verb", REGISTRY_VERBS)
 @pytest.mark.parametrize("way", HTTP_WAYS, ids=named)
 def test_a_registry_that_does_not_answer(
-    verb: str, way: stalling.Manner, capfd: pytest.CaptureFixture[str]
+    verb: str, way: stalling.Behaviour, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with stalling.stalling(way) as host:
         arguments = tuple(one.format(host=host) for one in REGISTRY_VERBS[verb])
@@ -144,7 +144,7 @@ def test_a_registry_whose_answer_has_no_end(verb: str, capfd: pytest.CaptureFixt
 @pytest.mark.parametrize("way", [stalling.never, stalling.drip, stalling.drip_body], ids=named)
 def test_a_token_server_that_does_not_answer(
     verb: str,
-    way: stalling.Manner,
+    way: stalling.Behaviour,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,

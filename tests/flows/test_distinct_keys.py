@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
+from step.model.attestation import Signature
 from tests.flows.notes import errors, found, public, put, signed, together
 from tests.flows.test_policy import REQUIRE, policy
-from tests.world import ATTESTOR, IMAGE, PROJECT, Result, World, attestor_seed
+from tests.world import ATTESTOR, IMAGE, NOTE, PROJECT, Result, World, attestor_seed
 
 SECOND = f"projects/{PROJECT}/attestors/tested"
 SECOND_NOTE = f"projects/{PROJECT}/notes/tested"
@@ -61,6 +62,26 @@ def test_one_signature_is_not_two(copied: World, verb: str) -> None:
 def test_two_signatures_are(copied: World, verb: str) -> None:
     put(copied, signed(number=1), note=SECOND_NOTE)
     assert ask(copied, verb, DISTINCT).code == 0
+
+
+def test_of_three_that_share_one_key_two_are_a_no(make_world: Callable[..., World]) -> None:
+    third, note = (f"projects/{PROJECT}/{kind}/scanned" for kind in ("attestors", "notes"))
+    seeds = (attestor_seed(public(), name=name) for name in (ATTESTOR, SECOND, third))
+    world = make_world(together(*seeds))
+    for where in (NOTE, SECOND_NOTE, note):
+        put(world, signed(), note=where)
+    result = ask(world, "verify", "--attestor", third, DISTINCT)
+    assert result.code == 3
+    assert [one["verified"] for one in found(result, "verdicts")] == [True, False, False]
+
+
+def test_a_key_that_is_listed_twice_is_needed_once(make_world: Callable[..., World]) -> None:
+    seed = attestor_seed(public(), public(key_id="urn:again"))
+    world = make_world(together(seed, attestor_seed(public(1), name=SECOND)))
+    again = Signature("urn:again", signed().value)
+    put(world, signed(), again)
+    put(world, signed(number=1), note=SECOND_NOTE)
+    assert ask(world, "verify", DISTINCT, "--every-key").code == 0
 
 
 def test_a_no_of_one_stays_its_own(make_world: Callable[..., World]) -> None:

@@ -67,6 +67,7 @@ def gpg(tool: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) ->
     subprocess.run(["gpgconf", "--kill", "all"], env=environment, check=False, capture_output=True)
 
 
+PAST = ("--faked-system-time", "20240101T000000!")
 GPG_KINDS = ("rsa2048", "ed25519", "nistp256", "nistp384", "nistp521")
 
 
@@ -135,24 +136,26 @@ def test_a_primary_that_stayed_elsewhere_cannot_sign(gpg: Gpg) -> None:
 
 def test_a_signing_subkey_that_expired_is_told_and_another_takes_over(gpg: Gpg) -> None:
     user = "expiring@example.com"
-    # Dated back, so that nothing has to be waited for.
-    past = ("--faked-system-time", "20240101T000000!")
-    gpg(*past, "--quick-generate-key", user, "ed25519", "cert", "never")
-    primary = gpg.fingerprints(user)[0]
-    gpg(*past, "--quick-add-key", primary, "ed25519", "sign", "1d")
+    primary = with_expired_subkey(gpg, user)
     message = refusal(gpg.secret(user)).message
     assert message == f"every signing subkey of the OpenPGP key {primary} has expired or is revoked"
     gpg("--quick-add-key", primary, "ed25519", "sign", "never")
     assert checked(PgpSigner.load(gpg.secret(user), None), gpg.public(user)).id == primary
 
 
+def with_expired_subkey(gpg: Gpg, user: str) -> str:
+    """Make a key whose one signing subkey has expired; its fingerprint."""
+    # Dated back, so that nothing has to be waited for.
+    gpg(*PAST, "--quick-generate-key", user, "ed25519", "cert", "never")
+    primary = gpg.fingerprints(user)[0]
+    gpg(*PAST, "--quick-add-key", primary, "ed25519", "sign", "1d")
+    return primary
+
+
 def test_what_an_expired_subkey_signed_in_its_day_counts_no_more(gpg: Gpg) -> None:
     user = "replaced@example.com"
-    past = ("--faked-system-time", "20240101T000000!")
-    gpg(*past, "--quick-generate-key", user, "ed25519", "cert", "never")
-    primary = gpg.fingerprints(user)[0]
-    gpg(*past, "--quick-add-key", primary, "ed25519", "sign", "1d")
-    old = gpg(*past, "--armor", "--sign", "-u", user, stdin=PAYLOAD)
+    primary = with_expired_subkey(gpg, user)
+    old = gpg(*PAST, "--armor", "--sign", "-u", user, stdin=PAYLOAD)
     gpg("--quick-add-key", primary, "ed25519", "sign", "never")
     key = PgpKey.from_armored(gpg.public(user), now=datetime.now(UTC))
     key.verify(PAYLOAD, gpg("--armor", "--sign", "-u", user, stdin=PAYLOAD))
