@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from step.cloud.attestors import Attestors
 from step.cloud.connection import Connection
 from step.cloud.occurrences import Occurrences
+from step.concurrency import ahead, side_by_side
 from step.errors import (
     AlreadyExists,
     AnswerLost,
@@ -31,7 +32,6 @@ from step.model.image import ImageRef
 from step.model.keys import Key
 from step.model.names import AttestorName, NoteName, ProjectName
 from step.model.payload import Payload
-from step.side_by_side import ahead, side_by_side
 from step.signing.signer import Signer
 
 # What a plain run needs none of, and would take a tenth of its time to import.

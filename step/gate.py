@@ -12,7 +12,7 @@ from step.clock import Clock, show_duration
 from step.cloud.attestors import Attestors
 from step.cloud.connection import Connection
 from step.cloud.occurrences import Occurrences
-from step.deadline import Deadline
+from step.concurrency import Deadline, side_by_side
 from step.errors import BadInput, OutOfTime, Refused, StepError, Unavailable
 from step.events import Failure, Progress
 from step.model.attestation import Attestor, Judged, Requirement, Verified
@@ -25,7 +25,6 @@ from step.model.shared_keys import (
     sharing,
     without_keys_of_their_own,
 )
-from step.side_by_side import side_by_side
 
 # A gate waits for people and pipelines, minutes rather than seconds: it asks soon at first, and
 # seldom enough for many machines to share one quota.

@@ -15,16 +15,16 @@ import typer
 import typer.main
 
 from step import __version__
-from step.cli.edge import Edge
 from step.cli.inputs import refuse_ineffective
 from step.cli.options import Format
 from step.cli.outcome import INTERRUPTED, bug, show, write_files
+from step.cli.program import Edge
 from step.cli.verbs import Verbs
 from step.clock import Clock, SystemClock
 from step.errors import BadInput, StepError
 
 if TYPE_CHECKING:
-    from step.reporting.result import Result
+    from step.results.result import Result
 
 # What needs nothing but the environment, and leaves outputs behind.
 COMMANDS = ("attest", "verify", "gate", "policy check")
@@ -133,7 +133,7 @@ def _inputs(command: str) -> dict[str, str]:
 
 def _fail(error: StepError, edge: Edge, arguments: Sequence[str]) -> int:
     """Report an error that came before the options were known, still in the format asked for."""
-    from step.reporting.result import Found
+    from step.results.result import Found
 
     own = takewhile(lambda word: word != "--", arguments)  # what follows is a command's
     named = " ".join(own).replace("=", " ")
@@ -151,9 +151,9 @@ def _nothing_but(error: StepError, edge: Edge, verb: str) -> Result:
     """What a verb would have returned, with nothing in it but the error."""
     from step.discovery.environment import Environment
     from step.events import Failure
-    from step.reporting.decisions import Evaluation
-    from step.reporting.report import Report
-    from step.reporting.verdicts import Verification
+    from step.results.decisions import Evaluation
+    from step.results.report import Report
+    from step.results.verdicts import Verification
 
     if verb == "policy":
         return Evaluation((), ()).with_error(error)

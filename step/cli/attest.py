@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from step.cli import options as opt
+from step.cli.admission import PlaceChoice, PolicyChoice
 from step.cli.attestors import AttestorChoice
 from step.cli.checks import CheckChoice
-from step.cli.edge import Edge
 from step.cli.groups import app_of
 from step.cli.images import ImageChoice
-from step.cli.judge import PlaceChoice, PolicyChoice
 from step.cli.keys import KeyChoice
 from step.cli.outcome import Work, deliver
+from step.cli.program import Edge
 from step.cli.run import RunChoice
 from step.clock import parse_duration
 from step.errors import BadInput
@@ -25,7 +25,7 @@ from step.model.names import AttestorName, ProjectName
 
 if TYPE_CHECKING:
     from step.attest import Terms
-    from step.reporting.console import Terminal
+    from step.results.console import Terminal
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from step.cli import options as opt
-from step.cli.edge import read_text
+from step.cli.program import read_text
 from step.clock import parse_duration
 from step.errors import BadInput
 from step.model.names import ProjectName
@@ -71,7 +71,7 @@ class CheckChoice:
         recorders = tuple(map(ProjectName, self.trusted_recorder or ()))
         if self.require_build:
             from step.model.provenance import TrustedBuild
-            from step.provenance import CLOUD_BUILD, BuildCheck
+            from step.preconditions.build import CLOUD_BUILD, BuildCheck
 
             recorders = recorders or (CLOUD_BUILD,)
             yield BuildCheck(TrustedBuild(*trusted), project, build, recorders)
@@ -83,7 +83,7 @@ class CheckChoice:
         limit = parse_duration(self.vulnerability_timeout, "--vulnerability-timeout")
         if self.vulnerability_policy is not None:
             from step.model.vulnerability import VulnerabilityPolicy
-            from step.scan import ScanCheck
+            from step.preconditions.scan import ScanCheck
 
             option = "--vulnerability-policy"
             text = read_text(self.vulnerability_policy, option)

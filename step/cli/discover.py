@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from step.cli import options as opt
-from step.cli.edge import Edge
 from step.cli.groups import app_of
 from step.cli.images import ImageChoice
 from step.cli.outcome import UNCHANGED, show, telling, warn_of_emulator
+from step.cli.program import Edge
 from step.cli.run import RunChoice
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ def discover(
     Changes nothing, and needs no credentials unless a registry or Cloud Build is asked.
     """
     from step.events import Failure
-    from step.reporting.console import Terminal
-    from step.reporting.receipts import discovery
+    from step.results.console import Terminal
+    from step.results.receipts import discovery
 
     edge: Edge = context.obj
     terminal = Terminal(sys.stdout, sys.stderr, edge.environ)

@@ -10,10 +10,10 @@ import typer
 from step.cli import options as opt
 from step.cli.attestors import AttestorChoice
 from step.cli.command import WithCommand, become, command_of
-from step.cli.edge import Edge
 from step.cli.groups import app_of
 from step.cli.images import ImageChoice
 from step.cli.outcome import show
+from step.cli.program import Edge
 from step.cli.run import RunChoice
 from step.cli.verify import Question, RequirementChoice
 from step.model.image import ImageRef

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from step.cli import options as opt
-from step.cli.edge import Edge, read_text
+from step.cli.program import Edge, read_text
 from step.errors import BadInput
 
 if TYPE_CHECKING:
     from step.cloud.connection import Connection
     from step.discovery.environment import Environment
     from step.discovery.record import Discovered, Record
-    from step.discovery.registry import Registry
     from step.model.build import Build, BuildName
     from step.model.image import ImageName
+    from step.registry.client import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,8 @@ class ImageChoice:
         registry only for tags, existence or platforms. Raises BadInput, Refused, NotAllowed,
         NotFound or Unavailable.
         """
-        from step.discovery.images import find_images
-        from step.discovery.manifests import Platforms
+        from step.discovery.find import find_images
+        from step.registry.manifests import Platforms
 
         sources = _Sources(self, edge, connection, project)
         platforms = Platforms.parse(self.platforms)
@@ -135,7 +135,7 @@ class _Sources:
 
     def children(self, one: Discovered) -> Iterator[Discovered]:
         """An image and the manifests of the platforms that are asked for."""
-        from step.discovery.manifests import Platforms
+        from step.registry.manifests import Platforms
 
         platforms = Platforms.parse(self.choice.platforms)
         for image in self.registry.expand(one.image, platforms):
@@ -155,8 +155,8 @@ class _Sources:
     @cached_property
     def registry(self) -> Registry:
         """Registries, with the credentials that docker would use."""
-        from step.discovery.credentials import Keychain
-        from step.discovery.registry import Registry
+        from step.registry.client import Registry
+        from step.registry.credentials import Keychain
 
         connection = self.connection
         deadline = connection.deadline

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from step.cli import options as opt
-from step.cli.edge import Edge, read_file
+from step.cli.program import Edge, read_file
 from step.errors import BadInput
 from step.model.names import KmsKeyVersion
 

@@ -10,9 +10,9 @@ import typer
 
 from step.cli import options as opt
 from step.cli.attestors import AttestorChoice
-from step.cli.edge import Edge
 from step.cli.groups import app_of
 from step.cli.outcome import UNCHANGED, show, telling, warn_of_emulator
+from step.cli.program import Edge
 from step.cli.run import RunChoice
 from step.errors import NotFound
 from step.model.names import AttestorName, ProjectName
@@ -38,8 +38,8 @@ def list_(
     from step.events import Failure
     from step.gate import Listed
     from step.model.image import ImageRef
-    from step.reporting.console import Terminal
-    from step.reporting.verdicts import listing
+    from step.results.console import Terminal
+    from step.results.verdicts import listing
 
     edge: Edge = context.obj
     terminal = Terminal(sys.stdout, sys.stderr, edge.environ)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from step import __version__
-from step.cli.edge import Edge
 from step.cli.options import Format
+from step.cli.program import Edge
 from step.cli.streams import lost
 from step.errors import Interrupted, StepError
 from step.model.image import ImageRef
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from step.discovery.record import Discovered
     from step.events import Failure, Passed
     from step.model.admission import Decision
-    from step.reporting.console import Terminal
-    from step.reporting.report import Report
-    from step.reporting.result import Answer, Result
+    from step.results.console import Terminal
+    from step.results.report import Report
+    from step.results.result import Answer, Result
 
 R = TypeVar("R", bound="Result")
 
@@ -72,7 +72,7 @@ def deliver(
     output holds one JSON object with `--format json` whatever happened.
     """
     from step.discovery.environment import Environment
-    from step.reporting.console import Terminal
+    from step.results.console import Terminal
 
     terminal = Terminal(sys.stdout, sys.stderr, edge.environ)
 
@@ -90,7 +90,7 @@ def prepare(terminal: Terminal, edge: Edge, output_file: str | None) -> None:
 
     Says that nothing is real, where an emulator is used.
     """
-    from step.reporting.files import require_writable
+    from step.results.files import require_writable
 
     warn_of_emulator(terminal, edge)
     if output_file:  # better known before anything is created than after
@@ -102,20 +102,20 @@ def write_files(result: R, edge: Edge, output_file: str | None) -> R:
 
     It must hide the result neither from the other files nor from the eye.
     """
-    from step.reporting.result import document
+    from step.results.result import document
 
     emulator = edge.uses_emulator
     writers: list[Callable[[R], None]] = []
     if edge.environ.keys() & {"GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"}:
-        from step.reporting import github
+        from step.results import github
 
         writers.append(lambda result: github.publish(result, edge.environ, emulator=emulator))
     if "BUILDER_OUTPUT" in edge.environ:
-        from step.reporting import cloudbuild
+        from step.results import cloudbuild
 
         writers.append(lambda result: cloudbuild.publish(result, edge.environ, emulator=emulator))
     if output_file:
-        from step.reporting.files import write_whole
+        from step.results.files import write_whole
 
         writers.append(lambda result: write_whole(output_file, document(result, emulator=emulator)))
     for write in writers:
@@ -129,8 +129,8 @@ def write_files(result: R, edge: Edge, output_file: str | None) -> R:
 
 def show(result: Answer, edge: Edge, shown_as: Format, stream: TextIO | None = None) -> int:
     """Print the result, on standard output unless said otherwise, and return the exit code."""
-    from step.reporting.console import Terminal
-    from step.reporting.result import document
+    from step.results.console import Terminal
+    from step.results.result import document
 
     out = stream or sys.stdout
     terminal = Terminal(out, sys.stderr, edge.environ)
@@ -142,7 +142,7 @@ def show(result: Answer, edge: Edge, shown_as: Format, stream: TextIO | None = N
     if before is None and (error := lost(out)) is not None:  # the exit code stays that of the work
         terminal.warning(f"standard output cannot be written: {error.strerror}")
     if edge.on_github:
-        from step.reporting import github
+        from step.results import github
 
         sys.stderr.write(github.annotate(result))
     else:
@@ -164,7 +164,7 @@ def warn_of_emulator(terminal: Terminal, edge: Edge) -> None:
 def warn(terminal: Terminal, edge: Edge, text: str) -> None:
     """Show a warning, on GitHub as an annotation."""
     if edge.on_github:
-        from step.reporting import github
+        from step.results import github
 
         sys.stderr.write(github.warning(text))
     else:
@@ -224,7 +224,7 @@ def _report(
 ) -> Report:
     from step.attest import Receipt
     from step.events import Failure, Passed
-    from step.reporting.report import Report
+    from step.results.report import Report
 
     return Report(
         receipts=tuple(

@@ -9,10 +9,10 @@ import typer
 
 from step.cli import options as opt
 from step.cli import outcome
-from step.cli.edge import Edge
+from step.cli.admission import PlaceChoice, PolicyChoice
 from step.cli.groups import grouped
 from step.cli.help import Verb
-from step.cli.judge import PlaceChoice, PolicyChoice
+from step.cli.program import Edge
 from step.cli.run import RunChoice
 from step.cli.streams import require_printed
 from step.model.names import AttestorName
@@ -39,8 +39,8 @@ def show(
     format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
 ) -> None:
     """Show the policy as gcloud exports and imports it, YAML or JSON."""
-    from step.reporting.console import Terminal
-    from step.reporting.decisions import policy_document, policy_yaml
+    from step.results.console import Terminal
+    from step.results.decisions import policy_document, policy_yaml
 
     edge: Edge = context.obj
     terminal = Terminal(sys.stdout, sys.stderr, edge.environ)
@@ -70,8 +70,8 @@ def check(
     """
     from step.evaluate import Undecided, decide
     from step.model.admission import Decision
-    from step.reporting.console import Terminal
-    from step.reporting.decisions import Evaluation
+    from step.results.console import Terminal
+    from step.results.decisions import Evaluation
 
     edge: Edge = context.obj
     terminal = Terminal(sys.stdout, sys.stderr, edge.environ)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from step.cli import options as opt
 from step.clock import parse_duration
-from step.deadline import Deadline
+from step.concurrency import Deadline
 from step.errors import BadInput
 
 if TYPE_CHECKING:
-    from step.cli.edge import Edge
+    from step.cli.program import Edge
     from step.cloud.connection import Connection
 
 # Beyond the waits that are asked for: many times what a run takes with services that answer.

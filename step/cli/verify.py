@@ -12,10 +12,10 @@ import typer
 
 from step.cli import options as opt
 from step.cli.attestors import AttestorChoice
-from step.cli.edge import Edge
 from step.cli.groups import app_of
 from step.cli.images import ImageChoice
 from step.cli.outcome import UNCHANGED, prepare, show, telling, warn, write_files
+from step.cli.program import Edge
 from step.cli.run import RunChoice
 from step.clock import parse_age, parse_duration
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from step.events import Failure
     from step.gate import Gate, Verdict
     from step.model.attestation import Requirement
-    from step.reporting.verdicts import Verification
+    from step.results.verdicts import Verification
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,8 @@ class Question:
         Whatever goes wrong is a failure in what is returned, so that it is not verified.
         """
         from step.events import Failure
-        from step.reporting.console import Terminal
-        from step.reporting.verdicts import Verification
+        from step.results.console import Terminal
+        from step.results.verdicts import Verification
 
         verdicts: list[Verdict] = []
         failures: list[Failure] = []
@@ -106,7 +106,7 @@ class Question:
     def _ask(self, edge: Edge, verdicts: list[Verdict], failures: list[Failure]) -> None:
         from step.events import Failure, Progress
         from step.gate import Verdict, verify
-        from step.reporting.console import Terminal
+        from step.results.console import Terminal
 
         terminal = Terminal(sys.stdout, sys.stderr, edge.environ)
         edge.refuse_empty(self.requirement)

@@ -16,7 +16,7 @@ from google.api_core.exceptions import GoogleAPICallError
 from step import __version__
 from step.clock import Clock
 from step.cloud.failures import Method, brief, is_too_large, is_transient, translate, translate_auth
-from step.deadline import Deadline
+from step.concurrency import Deadline
 from step.errors import AnswerLost, BadInput, NotAllowed, TooLarge
 from step.model.bounds import RECEIVED_BYTES
 

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from grafeas import grafeas_v1
 
 from step.cloud.connection import Connection
-from step.cloud.records import recorded
+from step.cloud.image_occurrences import recorded
 from step.errors import BadInput
 from step.model.image import ImageRef
 from step.model.names import ProjectName

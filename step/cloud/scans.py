@@ -10,7 +10,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grafeas import grafeas_v1
 
 from step.cloud.connection import Connection
-from step.cloud.records import recorded
+from step.cloud.image_occurrences import recorded
 from step.model.image import ImageRef
 from step.model.names import ProjectName
 from step.model.vulnerability import Discovery, PackageIssue, Severity, Vulnerability

@@ -29,7 +29,7 @@ from step.discovery.formats import (
     listed,
     load_json,
 )
-from step.discovery.lines import read_lines
+from step.discovery.image_lines import read_lines
 from step.discovery.record import Found, Record
 from step.errors import BadInput
 from step.model.build import Build

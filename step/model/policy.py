@@ -9,7 +9,7 @@ from typing import Any
 
 from step.errors import BadInput
 from step.model.names import AttestorName
-from step.model.yaml_form import Place, document, shown
+from step.model.strict import Place, document, shown
 
 # google/cloud/binaryauthorization/v1/resources.proto, message Policy, in the JSON form that
 # gcloud container binauthz policy export prints and import reads.

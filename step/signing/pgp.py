@@ -15,7 +15,7 @@ from step.errors import BadInput, KeyNotRegistered
 from step.model.attestation import Attestor
 from step.model.certificate import Part, parts_of, signing_parts
 from step.model.keys import Key, PgpKey, UnusableKey
-from step.signing.secret import exact, unlocked
+from step.signing.gnupg import exact, unlocked
 from step.signing.signer import registered, unusable
 
 # Sequoia's errors carry a native stack trace, and the text of a Tsk is the private key itself:

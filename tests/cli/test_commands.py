@@ -12,8 +12,8 @@ import yaml
 
 import step.cli
 from tests.flows.test_policy import DENY, policy
-from tests.reporting.runner import commands
-from tests.reporting.runner import outputs as read_outputs
+from tests.results.runner import commands
+from tests.results.runner import outputs as read_outputs
 from tests.world import ATTESTOR, DIGEST, IMAGE, PROJECT, VERSION, Result, World, image, kms_seed
 
 OTHER = str(image("7"))

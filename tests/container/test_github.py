@@ -32,7 +32,7 @@ from tests.container.google import (
 )
 from tests.real.judges import read
 from tests.real.registry import Pushed
-from tests.reporting.runner import commands, outputs
+from tests.results.runner import commands, outputs
 from tests.world import ATTESTOR, kms_seed
 
 pytestmark = pytest.mark.timeout(900)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from step.discovery.find import find_images
 from step.discovery.formats import Format, UnknownFormat
-from step.discovery.images import find_images
 from step.discovery.record import Found, Origin, Record
 from step.discovery.records import parse_record
 from step.errors import BadInput, Refused

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from step.discovery.images import find_images
+from step.discovery.find import find_images
 from step.discovery.records import parse_record
 from step.errors import BadInput
 from step.model.image import Digest

@@ -15,7 +15,7 @@ from tests.flows.scans import scan, vulnerability
 from tests.flows.test_discovery import build_seed
 from tests.flows.test_policy import ALLOW, BLOCK, DENY, policy
 from tests.keys import PgpKind, pgp_secret
-from tests.reporting.runner import outputs
+from tests.results.runner import outputs
 from tests.world import (
     ATTESTOR,
     DIGEST,

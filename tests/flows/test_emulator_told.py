@@ -10,8 +10,8 @@ import pytest
 
 from step.cli.run import is_loopback
 from tests.flows.notes import errors, public, put, signed
-from tests.reporting.runner import commands
-from tests.reporting.runner import outputs as read_outputs
+from tests.results.runner import commands
+from tests.results.runner import outputs as read_outputs
 from tests.world import ATTESTOR, IMAGE, World, attestor_seed
 
 NAMED = ("--attestor", ATTESTOR)

@@ -19,7 +19,7 @@ from step.cloud.occurrences import Occurrences
 from step.cloud.scans import Scans
 from tests.flows.scans import COMPLETE, PENDING, scan, written
 from tests.flows.test_policy import policy
-from tests.reporting.runner import outputs as read_outputs
+from tests.results.runner import outputs as read_outputs
 from tests.world import ATTESTOR, IMAGE, PROJECT, World, attestor_seed, image, kms_seed
 
 SECOND = f"projects/{PROJECT}/attestors/tested"
@@ -204,7 +204,7 @@ def test_list_and_discover_say_that_they_were_ended(
     kms_world: World, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], kind: str
 ) -> None:
     """An empty list must not look like an answer."""
-    owner = "step.gate.listing" if kind == "attestations" else "step.discovery.images.find_images"
+    owner = "step.gate.listing" if kind == "attestations" else "step.discovery.find.find_images"
 
     def cut_off(*_: object, **__: object) -> None:
         end()

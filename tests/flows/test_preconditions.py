@@ -14,7 +14,7 @@ from step.events import Passed
 from step.model.image import ImageRef
 from step.model.provenance import TrustedBuild
 from step.preconditions import check
-from step.provenance import BuildCheck
+from step.preconditions.build import BuildCheck
 from tests.flows.notes import connection
 from tests.flows.scans import COMPLETE, FAILED, scan, written
 from tests.flows.test_policy import policy

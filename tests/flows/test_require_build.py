@@ -18,7 +18,7 @@ from step.errors import BadInput
 from step.model.image import ImageRef
 from step.model.names import ProjectName
 from step.model.provenance import TrustedBuild
-from step.provenance import BuildCheck
+from step.preconditions.build import BuildCheck
 from tests.flows.notes import connection
 from tests.model.builds import (
     GRAFEAS,
@@ -288,7 +288,7 @@ def test_a_value_of_an_unknown_type_is_passed_over(kms_world: World) -> None:
 
 
 def test_every_page_is_read(kms_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("step.cloud.records._PAGE_SIZE", 100)
+    monkeypatch.setattr("step.cloud.image_occurrences._PAGE_SIZE", 100)
     put(kms_world, document=changed(V1, "predicate/runDetails/builder/id", "mine"), count=100)
     told = refusal(attest(kms_world, *ALL))
     assert "(5) " in told

@@ -11,7 +11,7 @@ from step.errors import Refused
 from step.model.build import BuildName
 from step.model.image import ImageRef
 from step.model.provenance import TrustedBuild
-from step.provenance import BuildCheck
+from step.preconditions.build import BuildCheck
 from tests.flows.notes import connection
 from tests.flows.test_require_build import attest, found, put, refusal
 from tests.model.builds import BUILD, ID, OTHER, SOURCE, TRIGGER, WORKER

@@ -16,7 +16,7 @@ from step.events import Progress
 from step.model.image import ImageRef
 from step.model.names import ProjectName
 from step.model.vulnerability import VulnerabilityPolicy
-from step.scan import ScanCheck
+from step.preconditions.scan import ScanCheck
 from tests.flows.notes import connection
 from tests.flows.scans import (
     COMPLETE,

@@ -371,7 +371,7 @@ def test_the_file_holds_what_is_printed(kms_world: World, tmp_path: Path) -> Non
 def test_a_file_that_cannot_be_written_in_the_end(
     kms_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("step.reporting.files.require_writable", lambda path: None)
+    monkeypatch.setattr("step.results.files.require_writable", lambda path: None)
     kms_world.attest()
     result = ask(kms_world, "--output-file", str(tmp_path / "no" / "file"))
     assert result.code == 2

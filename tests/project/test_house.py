@@ -99,7 +99,7 @@ def test_the_environment_is_read_only_at_the_edge() -> None:
 
 
 def test_only_the_edge_talks_to_the_terminal() -> None:
-    assert uses(outside("cli", "reporting"), r"print|input|sys\.(?:stdin|stdout|stderr)") == []
+    assert uses(outside("cli", "results"), r"print|input|sys\.(?:stdin|stdout|stderr)") == []
 
 
 def test_only_the_command_line_ends_the_process() -> None:

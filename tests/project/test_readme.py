@@ -68,7 +68,7 @@ def test_the_promised_commands_are_targets_of_make() -> None:
 def test_the_order_of_the_exit_codes_is_what_the_page_says() -> None:
     from step.errors import StepError
     from step.events import Failure
-    from step.reporting.report import Report
+    from step.results.report import Report
 
     page = (ROOT / "docs" / "exit-codes.md").read_text()
     [order] = re.findall(r"worst of its errors: (\d) before ([\d, and]+)\.", " ".join(page.split()))

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.examples.pipelines import load
-from tests.reporting.runner import outputs
+from tests.results.runner import outputs
 from tests.world import Result, World
 
 ROOT = Path(__file__).resolve().parents[2]

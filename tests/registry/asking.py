@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 
-from step.discovery.credentials import Keychain
-from step.discovery.registry import Registry
 from step.model.image import ImageRef, ImageTag
+from step.registry.client import Registry
+from step.registry.credentials import Keychain
 from tests.registry.hostile import Reply, Script, Server, digest, manifest
 from tests.world import FakeClock
 

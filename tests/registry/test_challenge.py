@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from step.discovery.challenge import Basic, Bearer, choose, read_challenges
+from step.registry.challenge import Basic, Bearer, choose, read_challenges
 
 HUB = (
     'Bearer realm="https://auth.docker.io/token",service="registry.docker.io",'

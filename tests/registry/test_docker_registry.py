@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from step.discovery.credentials import Keychain
-from step.discovery.registry import Platforms, Registry
 from step.errors import NotAllowed, NotFound, Refused
 from step.model.image import Digest, ImageRef, ImageTag
+from step.registry.client import Platforms, Registry
+from step.registry.credentials import Keychain
 from tests.conftest import REQUIRED
 from tests.real.judges import FindTool
 from tests.real.registry import Builder, CannotBuild, Pushed, serve

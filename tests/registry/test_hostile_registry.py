@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from step.discovery.registry import Platforms
 from step.errors import BadInput, NotFound, Refused, StepError, Unavailable
 from step.model.image import ImageTag
+from step.registry.client import Platforms
 from tests.registry.asking import BODY, anonymous, image, replies, tag
 from tests.registry.hostile import (
     OCI_INDEX,

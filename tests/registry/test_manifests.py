@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from step.discovery.manifests import Manifest, Platform, Platforms, digest_of
 from step.errors import BadInput, NotFound, Refused, StepError, Unavailable
+from step.registry.manifests import Manifest, Platform, Platforms, digest_of
 from tests.registry.hostile import (
     DOCKER_LIST,
     DOCKER_MANIFEST,

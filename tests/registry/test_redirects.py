@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from step.discovery.credentials import Keychain
-from step.discovery.registry import Registry
 from step.errors import NotAllowed, Unavailable
 from step.model.image import ImageTag
+from step.registry.client import Registry
+from step.registry.credentials import Keychain
 from tests.registry.asking import BODY, anonymous, image, replies, tag
 from tests.registry.hostile import (
     Reply,

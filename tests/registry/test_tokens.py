@@ -11,10 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from step.discovery.credentials import Keychain
-from step.discovery.registry import Registry
 from step.errors import NotAllowed, StepError, Unavailable
 from step.model.image import ImageTag
+from step.registry.client import Registry
+from step.registry.credentials import Keychain
 from tests.registry.hostile import (
     Reply,
     Request,

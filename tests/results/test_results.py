@@ -17,15 +17,15 @@ from step.gate import Verdict
 from step.model.admission import Attested, Decision, Unattested
 from step.model.attestation import Attestation, Occurrence, Rejected
 from step.model.names import NoteName
-from step.reporting import github
-from step.reporting.console import Terminal
-from step.reporting.decisions import Evaluation
-from step.reporting.report import Report
-from step.reporting.result import document, fitted
-from step.reporting.verdicts import Verification
-from tests.reporting import runner
-from tests.reporting.reports import APP, CREATED, HOSTILE, PROD, QA, WEB
-from tests.reporting.test_github import Cells
+from step.results import github
+from step.results.console import Terminal
+from step.results.decisions import Evaluation
+from step.results.report import Report
+from step.results.result import document, fitted
+from step.results.verdicts import Verification
+from tests.results import runner
+from tests.results.reports import APP, CREATED, HOSTILE, PROD, QA, WEB
+from tests.results.test_github import Cells
 
 AnyResult: TypeAlias = Report | Verification | Evaluation
 IMAGES = st.sampled_from([APP, WEB])

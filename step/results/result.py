@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self, TypeAlias
 from step.errors import ExitCode, StepError
 from step.events import Failure
 from step.model.image import ImageRef
-from step.reporting.json_form import dumped, error_entry, json_document
+from step.results.document import dumped, error_entry, json_document
 
 Table: TypeAlias = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]
 """Headings, and rows of as many texts, which anybody may have written."""

@@ -10,8 +10,8 @@ from typing import Any
 from step.attest import Receipt
 from step.discovery.record import Discovered, Origin
 from step.events import Failure
-from step.reporting.json_form import rfc3339
-from step.reporting.result import Found
+from step.results.document import rfc3339
+from step.results.result import Found
 
 
 def receipt_entry(

@@ -15,7 +15,7 @@ from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 from typing import Any, TypeAlias
 
 from step.clock import SystemClock, show_duration
-from step.deadline import Deadline
+from step.concurrency import Deadline
 from step.errors import BadInput, NotAllowed
 
 # Docker Hub's registry goes by several names; docker's configuration has it under an old address

@@ -7,9 +7,11 @@ from typing import Literal
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from step.clock import Clock
-from step.deadline import Deadline
-from step.discovery.challenge import Basic, Bearer, choose
-from step.discovery.credentials import (
+from step.concurrency import Deadline
+from step.errors import BadInput, NotAllowed, NotFound, Refused, Unavailable
+from step.model.image import Digest, ImageName, ImageRef, ImageTag
+from step.registry.challenge import Basic, Bearer, choose
+from step.registry.credentials import (
     HUB,
     IdentityToken,
     Keychain,
@@ -17,16 +19,14 @@ from step.discovery.credentials import (
     RegistryToken,
     is_google,
 )
-from step.discovery.fetch import HOPS, REDIRECTS, Address, Answer, Failing, Fetcher
-from step.discovery.manifests import (
+from step.registry.fetch import HOPS, REDIRECTS, Address, Answer, Failing, Fetcher
+from step.registry.manifests import (
     ACCEPTED,
     Manifest,
     Platforms,
     digest_of,
     read_object,
 )
-from step.errors import BadInput, NotAllowed, NotFound, Refused, Unavailable
-from step.model.image import Digest, ImageName, ImageRef, ImageTag
 
 __all__ = ["Manifest", "Platforms", "Registry"]
 

@@ -12,14 +12,14 @@ from urllib.parse import urljoin, urlsplit
 
 from step import __version__
 from step.clock import show_duration
-from step.deadline import Deadline
-from step.discovery.reach import is_internal, read_ip
+from step.concurrency import Deadline
 from step.errors import BadInput, OutOfTime, Unavailable
+from step.registry.addresses import is_internal, read_ip
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
 
-    from step.discovery.transport import GuardedSession
+    from step.registry.transport import GuardedSession
 
 # One request, its redirects and its repetitions, from asking to the last byte.
 PATIENCE = timedelta(seconds=60)
@@ -306,7 +306,7 @@ class Fetcher:
         """What asks, by whether it may connect to what the internet does not have."""
         from http.cookiejar import DefaultCookiePolicy
 
-        from step.discovery.transport import GuardedSession
+        from step.registry.transport import GuardedSession
 
         sessions = {internal: GuardedSession(internal=internal) for internal in (False, True)}
         for session in sessions.values():

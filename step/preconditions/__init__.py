@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from step.cloud.connection import Connection
+from step.concurrency import side_by_side
 from step.errors import BadInput, StepError
 from step.events import Failure, Passed, Progress
 from step.model.image import ImageRef
-from step.provenance import BuildCheck
-from step.scan import ScanCheck
-from step.side_by_side import side_by_side
+from step.preconditions.build import BuildCheck
+from step.preconditions.scan import ScanCheck
 
 Check: TypeAlias = ScanCheck | BuildCheck
 

@@ -12,9 +12,9 @@ from step.discovery.record import Discovered, Origin
 from step.errors import ExitCode, StepError
 from step.events import Failure, Passed
 from step.model.image import ImageRef
-from step.reporting.json_form import error_entry
-from step.reporting.receipts import receipt_entry
-from step.reporting.result import Table, about, complaint, failure_table, worst
+from step.results.document import error_entry
+from step.results.receipts import receipt_entry
+from step.results.result import Table, about, complaint, failure_table, worst
 
 if TYPE_CHECKING:
     from step.model.admission import Decision
@@ -106,7 +106,7 @@ class Report:
                 for one in self.passed
             ]
         if self.decisions:
-            from step.reporting.decisions import decision_entry
+            from step.results.decisions import decision_entry
 
             found["decisions"] = [decision_entry(one) for one in self.decisions]
         return found
@@ -119,7 +119,7 @@ class Report:
         for receipt in self.receipts:
             yield from _receipt_lines(receipt)
         if self.decisions:
-            from step.reporting.decisions import decision_lines
+            from step.results.decisions import decision_lines
 
             for decision in self.decisions:
                 yield from decision_lines(decision)
@@ -136,7 +136,7 @@ class Report:
             [_receipt_row(one) for one in self.receipts],
         )
         if self.decisions:
-            from step.reporting.decisions import decision_table
+            from step.results.decisions import decision_table
 
             yield decision_table(self.decisions)
 

@@ -16,7 +16,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import create_connection
 
-from step.discovery.reach import is_internal, read_ip, require_reachable
+from step.registry.addresses import is_internal, read_ip, require_reachable
 
 
 class GuardedSession(Session):

@@ -25,11 +25,11 @@ from step.errors import (
     Unavailable,
 )
 from step.events import Failure
-from step.reporting.receipts import discovery
-from step.reporting.report import Report
-from step.reporting.result import document, fitted
-from tests.reporting import runner
-from tests.reporting.reports import (
+from step.results.receipts import discovery
+from step.results.report import Report
+from step.results.result import document, fitted
+from tests.results import runner
+from tests.results.reports import (
     APP,
     CREATED,
     DRY_RUN,

@@ -11,8 +11,8 @@ from step.events import Failure
 from step.gate import Listed, Verdict, passes
 from step.model.attestation import Judged, Rejected, Verified
 from step.model.image import ImageRef
-from step.reporting.json_form import error_entry, rfc3339
-from step.reporting.result import Found, Table, about, complaint, failure_table, worst
+from step.results.document import error_entry, rfc3339
+from step.results.result import Found, Table, about, complaint, failure_table, worst
 
 
 @dataclass(frozen=True, slots=True)

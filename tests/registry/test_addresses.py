@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from step.clock import SystemClock
-from step.deadline import Deadline
-from step.discovery.credentials import Keychain
-from step.discovery.fetch import Address, Fetcher
-from step.discovery.reach import is_internal, is_metadata, read_ip
-from step.discovery.registry import Registry
+from step.concurrency import Deadline
 from step.errors import BadInput, StepError, Unavailable
 from step.model.image import ImageTag
+from step.registry.addresses import is_internal, is_metadata, read_ip
+from step.registry.client import Registry
+from step.registry.credentials import Keychain
+from step.registry.fetch import Address, Fetcher
 from tests.registry.asking import BODY, anonymous, replies
 from tests.registry.hostile import Reply, Request, Script, Server, digest, internet, served
 from tests.world import FakeClock
@@ -201,7 +201,7 @@ def reached(
                     answered += made.recv(1)
                 return made
 
-            monkeypatch.setattr("step.discovery.transport.create_connection", connect)
+            monkeypatch.setattr("step.registry.transport.create_connection", connect)
             leading(monkeypatch, names)
             return server
 

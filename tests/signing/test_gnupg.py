@@ -6,8 +6,8 @@ import pysequoia
 import pytest
 from pysequoia.packet import Packet, PacketPile, Tag
 
+from step.signing.gnupg import exact, unlocked
 from step.signing.pgp import PgpSigner
-from step.signing.secret import exact, unlocked
 from tests.keys import (
     PgpKind,
     pgp_locked,
@@ -47,7 +47,7 @@ def test_a_locked_key_with_inexact_numbers_signs(kind: PgpKind, change: object) 
 
 
 def test_sequoia_alone_does_not_take_such_a_key() -> None:
-    """When it does one day, `step.signing.secret` can go."""
+    """When it does one day, `step.signing.gnupg` can go."""
     locked = pgp_locked(pgp_tsk(PgpKind.ED25519), PASSPHRASE, inexact)
     with pytest.raises(RuntimeError):
         locked.signer(PASSPHRASE)

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from step.errors import BadInput, Refused
 from step.events import Failure
 from step.model.names import AttestorName
-from step.reporting import github
-from step.reporting.report import Report
-from step.reporting.text import one_line
-from tests.reporting import runner
-from tests.reporting.reports import (
+from step.results import github
+from step.results.report import Report
+from step.results.text import one_line
+from tests.results import runner
+from tests.results.reports import (
     APP,
     CREATED,
     DRY_RUN,

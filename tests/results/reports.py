@@ -11,7 +11,7 @@ from step.errors import BadInput, NotVisible, Refused, StepError
 from step.events import Failure
 from step.model.image import ImageRef
 from step.model.names import AttestorName, NoteName
-from step.reporting.report import Report
+from step.results.report import Report
 
 APP = ImageRef.parse("eu.gcr.io/p/app@sha256:" + "a" * 64)
 WEB = ImageRef.parse("docker.io/me/web@sha256:" + "b" * 64)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from step.errors import BadInput
-from step.reporting import cloudbuild
-from step.reporting.files import append, write_whole
-from step.reporting.result import document
-from tests.reporting.reports import CREATED, REFUSED, report
+from step.results import cloudbuild
+from step.results.files import append, write_whole
+from step.results.result import document
+from tests.results.reports import CREATED, REFUSED, report
 
 
 def listed(folder: Path) -> list[str]:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from step.reporting.text import ascii_line, one_line
-from tests.reporting import runner
-from tests.reporting.reports import HOSTILE, PIECES
+from step.results.text import ascii_line, one_line
+from tests.results import runner
+from tests.results.reports import HOSTILE, PIECES
 
 
 @pytest.mark.parametrize(

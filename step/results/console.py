@@ -10,7 +10,7 @@ from step.clock import show_duration
 from step.errors import StepError
 from step.events import Progress
 from step.model.image import ImageRef
-from step.reporting.text import ascii_line, one_line
+from step.results.text import ascii_line, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from step.reporting.files import write_whole
-from step.reporting.result import Result, fitted
+from step.results.files import write_whole
+from step.results.result import Result, fitted
 
 # "Only the first 50KB of data is stored": Results.build_step_outputs of
 # google/devtools/cloudbuild/v1/cloudbuild.proto, read as the smaller of the two kilobytes.

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from step.reporting.files import append
-from step.reporting.result import Answer, Result, fitted
-from step.reporting.text import one_line
+from step.results.files import append
+from step.results.result import Answer, Result, fitted
+from step.results.text import one_line
 
 # A job's outputs together may take 1 MB in UTF-16, which is two bytes a character:
 # https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax#jobsjob_idoutputs

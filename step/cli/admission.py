@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from step.cli import options as opt
-from step.cli.edge import read_text
+from step.cli.program import read_text
 from step.errors import BadInput, StepError
 from step.model.names import ProjectName
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from step.evaluate import Judge
     from step.model.admission import Request
     from step.model.policy import Policy, SystemPolicy
-    from step.reporting.console import Terminal
+    from step.results.console import Terminal
 
 
 @dataclass(frozen=True, slots=True)

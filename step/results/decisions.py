@@ -15,8 +15,8 @@ from step.model.admission import Attested, Decision, Unattested, Verdict, by_dig
 from step.model.image import ImageRef
 from step.model.names import AttestorName
 from step.model.policy import Policy
-from step.reporting.json_form import error_entry, json_document
-from step.reporting.result import Table, complaint, worst
+from step.results.document import error_entry, json_document
+from step.results.result import Table, complaint, worst
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from step.discovery.images import find_images
+from step.discovery.find import find_images
 from step.discovery.record import Discovered, Found, Origin, Record
 from step.discovery.records import parse_record
 from step.errors import BadInput

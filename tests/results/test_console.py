@@ -11,11 +11,11 @@ from hypothesis import given
 
 from step.discovery.record import Discovered, Origin
 from step.events import Progress
-from step.reporting.console import Terminal
-from step.reporting.receipts import discovery
-from step.reporting.report import Report
-from tests.reporting import runner
-from tests.reporting.reports import (
+from step.results.console import Terminal
+from step.results.receipts import discovery
+from step.results.report import Report
+from tests.results import runner
+from tests.results.reports import (
     APP,
     CREATED,
     DRY_RUN,

@@ -1,0 +1,1 @@
+"""An image registry's client: HTTP that trusts nobody, credentials, manifests."""
