@@ -275,7 +275,7 @@ def test_no_secret_can_be_on_a_command_line() -> None:
         for one in root.rglob("*.py")
         for start, _ in starts.findall(one.read_text())
     }
-    assert {one for one in found if one[0] != "discovery/credentials.py"} == {
+    assert {one for one in found if one[0] != "registry/credentials.py"} == {
         ("cli/command.py", "os.execvpe"),
         ("cli/command.py", "subprocess"),
     }
