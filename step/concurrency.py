@@ -1,13 +1,15 @@
-"""Work that goes on at the same time, and the one deadline of a run that all of it is held to."""
+"""Bounded work that goes on at the same time, held to one deadline and to what services allow."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import random
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
-from queue import SimpleQueue
-from threading import Event, Thread
+from queue import Empty, Queue
+from threading import Event, Lock, Thread
 from typing import TypeVar
 
 from step.clock import Clock, show_duration
@@ -18,6 +20,7 @@ from step.errors import OutOfTime
 _AT_ONCE = 8
 # The standard library cannot wait for ever in one go.
 _LONGEST = timedelta(days=30)
+_NOW = timedelta(0)
 
 T = TypeVar("T")
 
@@ -47,12 +50,12 @@ class Deadline:
     @property
     def is_over(self) -> bool:
         """Whether the time is up."""
-        return self.left <= timedelta(0)
+        return self.left <= _NOW
 
     def require(self, awaited: str) -> timedelta:
         """How much time there is to wait for something; raises OutOfTime when there is none."""
         left = self.left
-        if left <= timedelta(0):
+        if left <= _NOW:
             raise self.over(awaited)
         return left
 
@@ -66,7 +69,7 @@ class Deadline:
 
     def sleep(self, duration: timedelta) -> None:
         """Sleep, but never longer than until the deadline."""
-        self.clock.sleep(max(min(duration, self.left), timedelta(0)))
+        self.clock.sleep(max(min(duration, self.left), _NOW))
 
     def wait(self, call: Callable[[], T], awaited: str, limit: timedelta | None = None) -> T:
         """What a call returns or raises that has no deadline of its own.
@@ -85,36 +88,85 @@ class Deadline:
             raise self.over(awaited) from None
 
 
-def side_by_side(jobs: Iterable[Iterator[T]]) -> Iterator[T]:
-    """What all jobs yield, as it comes; at most `_AT_ONCE` of them run at the same time.
+def poll(
+    ask: Callable[[], T],
+    deadline: Deadline,
+    limit: timedelta,
+    pause: Callable[[timedelta], timedelta],
+    started: timedelta | None = None,
+) -> Iterator[tuple[T, timedelta, bool]]:
+    """Ask at once, then after pauses, until `limit` has passed; the one loop of this kind.
 
-    What one of them raises is a bug; it is raised here when the others have ended. The threads are
-    daemons, so that an interrupted program does not wait for a wait; none of them goes on beyond
-    its next event, to sign or create what nobody is told of.
+    Yields the answer, how long it has been since `started`, which is now, and whether that was the
+    last time. Whoever has the answer that was waited for stops reading.
     """
-    every = list(jobs)
-    count = min(_AT_ONCE, len(every))
-    found: SimpleQueue[T | _Bug | None] = SimpleQueue()
-    ended = Event()
+    clock = deadline.clock
+    begun = clock.elapsed() if started is None else started
+    while True:
+        answer = ask()
+        elapsed = clock.elapsed() - begun
+        is_last = elapsed >= limit
+        yield answer, elapsed, is_last
+        if is_last:
+            return
+        deadline.sleep(min(pause(elapsed), limit - elapsed))
 
-    def work(mine: Sequence[Iterator[T]]) -> None:
-        for job in mine:
+
+def eagerly(waited: timedelta) -> timedelta:
+    """The pause for what takes seconds; a look comes late by a twentieth of the wait at most.
+
+    New attestations have been seen to need seconds to be listed; no figure is published.
+    """
+    return min(max(timedelta(seconds=0.5), waited / 20), timedelta(seconds=5))
+
+
+def patiently(waited: timedelta) -> timedelta:
+    """The pause for people and pipelines: soon at first, then seldom, as many share one quota."""
+    return min(timedelta(seconds=1) + waited / 2, timedelta(seconds=10))
+
+
+def side_by_side(
+    jobs: Iterable[Iterator[T]], at_once: int = _AT_ONCE, beside: Iterator[T] | None = None
+) -> Iterator[T]:
+    """What all jobs yield, as it comes; a job is taken from `jobs` only when it can be begun.
+
+    `beside` runs from the start, and takes no job's turn. What one of them raises is a bug; it is
+    raised here when the others have ended. The threads are daemons, so that an interrupted program
+    does not wait for a wait; none of them goes on beyond its next event, to sign or create what
+    nobody is told of. What nobody reads is not worked ahead of either.
+    """
+    events: Queue[T | _Bug | None] = Queue(2 * at_once)
+    waiting, taking, ended = iter(jobs), Lock(), Event()
+    alone = iter([] if beside is None else [beside])
+
+    def take() -> Iterator[T] | None:
+        with taking:
+            return next(waiting, None)
+
+    def work(following: Callable[[], Iterator[T] | None]) -> None:
+        while not ended.is_set():
             try:
+                job = following()
+                if job is None:
+                    break
                 for event in job:
                     if ended.is_set():
                         return
-                    found.put(event)
+                    events.put(event)
             except BaseException as error:  # noqa: BLE001 - raised again where it is read
-                found.put(_Bug(error))
-        found.put(None)
+                events.put(_Bug(error))
+        events.put(None)
 
-    workers = [Thread(target=work, args=(every[i::count],), daemon=True) for i in range(count)]
-    for worker in workers:
-        worker.start()
+    workers = [take] * at_once + [lambda: next(alone, None)]
+    for following in workers:
+        Thread(target=work, args=(following,), daemon=True).start()
     try:
-        yield from _read(found, len(workers))
+        yield from _read(events, len(workers))
     finally:
         ended.set()
+        with suppress(Empty):  # who waits to be read can end
+            while True:
+                events.get_nowait()
 
 
 def ahead(call: Callable[[], T]) -> Future[T]:
@@ -134,11 +186,83 @@ def ahead(call: Callable[[], T]) -> Future[T]:
     return future
 
 
-def _read(found: SimpleQueue[T | _Bug | None], running: int) -> Iterator[T]:
+@dataclass
+class Pace:
+    """How fast one method is called by all that call it: slower, and after a pause, as it is told.
+
+    What a service allows is mostly not documented, so it is found: calls are spaced by `gap`, which
+    doubles when a quota is exhausted and shrinks while it is not.
+    """
+
+    gap: timedelta = _NOW
+    _next: timedelta = _NOW
+    _paused: timedelta = _NOW
+    """Until when nobody calls."""
+    _since: timedelta = _NOW
+    """When the last pause began: answers to calls from before tell of the same exhaustion."""
+    _pause: timedelta = _NOW
+    _lock: Lock = field(default_factory=Lock)
+
+    def permit(self, deadline: Deadline, awaited: str) -> timedelta:
+        """Wait for the next call's turn, and return when that was.
+
+        Raises OutOfTime at once where the deadline comes before the turn.
+        """
+        clock = deadline.clock
+        while True:
+            with self._lock:
+                now = clock.elapsed()
+                at = max(now, self._next, self._paused)
+                if at <= now:
+                    self._next = now + self.gap
+                    return now
+            if at >= deadline.until:
+                raise deadline.over(awaited)
+            # Not all at once when a pause is over; and it may have become longer by then.
+            deadline.sleep((at - now) * random.uniform(1.0, 1.2))  # noqa: S311 - no secret
+
+    def succeeded(self) -> None:
+        """Tell that a call was not refused: the next may come a little sooner."""
+        with self._lock:
+            self.gap = faster(self.gap)
+            if self._next > self._paused:
+                self._pause = _NOW
+
+    def exhausted(self, sent: timedelta, now: timedelta, asked: timedelta | None) -> timedelta:
+        """Tell that the quota was exhausted for a call; return until when nobody calls.
+
+        `asked` is how long the service wants to be left alone, if it says so.
+        """
+        with self._lock:
+            if sent >= self._since:
+                self.gap, self._pause = slower(self.gap), slower(self._pause, _PAUSES)
+                self._since = now
+            self._paused = max(self._paused, now + max(self._pause, asked or _NOW))
+            return self._paused
+
+
+# The least and the most, of the space between two calls, and of a pause: quotas are by the minute
+# or by the second (https://cloud.google.com/kms/quotas).
+_GAPS = (timedelta(milliseconds=20), timedelta(seconds=10))
+_PAUSES = (timedelta(milliseconds=250), timedelta(seconds=32))
+
+
+def slower(time: timedelta, limits: tuple[timedelta, timedelta] = _GAPS) -> timedelta:
+    """Twice as long, within limits."""
+    least, most = limits
+    return min(max(time * 2, least), most)
+
+
+def faster(gap: timedelta) -> timedelta:
+    """A twentieth shorter, and none once it is less than the least."""
+    return gap * 0.95 if gap > _GAPS[0] else _NOW
+
+
+def _read(events: Queue[T | _Bug | None], running: int) -> Iterator[T]:
     """Whatever is put there until so many have ended; then what is a bug is raised."""
     bugs: list[BaseException] = []
     while running:
-        match found.get():
+        match events.get():
             case None:
                 running -= 1
             case _Bug(error=error):

@@ -10,12 +10,13 @@ from step.cloud.connection import Connection
 from step.cloud.occurrences import Occurrences
 from step.cloud.policies import Policies
 from step.errors import BadInput, Refused, StepError
+from step.events import Failure
 from step.model.admission import (
     Attested,
     Decision,
+    Evidence,
     Request,
     Unattested,
-    Verdict,
     evaluate,
 )
 from step.model.attestation import Attestor, Verified
@@ -27,15 +28,7 @@ from step.model.shared_keys import shared_warning, sharing
 
 
 @dataclass(frozen=True, slots=True)
-class Undecided:
-    """Why there is no decision; `image` is as it was given, or None where it is about none."""
-
-    image: str | None
-    error: StepError
-
-
-@dataclass(frozen=True, slots=True)
-class Judge:
+class Admission:
     """A policy, where the images are to run, and Google's system policy where it is known."""
 
     policy: Policy
@@ -46,38 +39,38 @@ class Judge:
 
 def decide(
     images: Sequence[str],
-    judge: Judge,
+    admission: Admission,
     connection: Connection,
     expected: Collection[AttestorName] = (),
-) -> Iterator[Decision | Undecided]:
+) -> Iterator[Decision | Failure]:
     """Evaluate a policy for images as a pod names them, with every signature verified here.
 
     Nothing is asked that no rule needs. An attestor is read once, and its attestations of an image
     are listed once; that takes roles/binaryauthorization.attestorsViewer on the attestors and
     roles/containeranalysis.notes.occurrences.viewer on their notes. What could not be asked is
-    Undecided, neither a denial nor an admission. `expected` are attestors of which a warning says
+    a Failure, neither a denial nor an admission. `expected` are attestors of which a warning says
     if the policy never asks for their attestation.
 
     Raises BadInput for an empty list: nothing denied is not everything admitted.
     """
     if not images:
         raise BadInput("there is no image to evaluate", "Name at least one image.")
-    evidence = _Evidence(connection, judge.distinct_keys)
+    reader = _Reader(connection, admission.distinct_keys)
     for image in dict.fromkeys(images):
         try:
             decision = evaluate(
-                judge.policy,
+                admission.policy,
                 image,
-                judge.request,
-                evidence.verdict,
-                judge.system,
+                admission.request,
+                reader.evidence,
+                admission.system,
                 expected,
-                distinct_keys=judge.distinct_keys,
+                distinct_keys=admission.distinct_keys,
             )
-            shared = evidence.shared(name for name, _ in decision.verdicts)
+            shared = reader.shared(name for name, _ in decision.evidence)
             yield replace(decision, warnings=(*decision.warnings, *shared))
         except StepError as error:
-            yield Undecided(image, error)
+            yield Failure(image, None, error)
 
 
 def system_policy(connection: Connection, policy: Policy) -> SystemPolicy | StepError | None:
@@ -94,7 +87,7 @@ def system_policy(connection: Connection, policy: Policy) -> SystemPolicy | Step
 
 
 @dataclass(frozen=True, slots=True)
-class _Evidence:
+class _Reader:
     """What attestors say of images; every attestor is read once."""
 
     connection: Connection
@@ -104,24 +97,24 @@ class _Evidence:
     def shared(self, names: Iterable[AttestorName]) -> Iterator[str]:
         """Warnings of keys that several of the attestors list."""
         read = (self.read.get(name) for name in names)
-        for key_id, by in sharing(one for one in read if isinstance(one, Attestor)):
+        for key_id, by in sharing(each for each in read if isinstance(each, Attestor)):
             yield shared_warning(key_id, by)
 
-    def verdict(self, name: AttestorName, image: ImageRef) -> Verdict:
+    def evidence(self, name: AttestorName, image: ImageRef) -> Evidence:
         try:
             attestor = self._attestor(name)
             details: list[str] = []
             held: list[Verified] = []
             for occurrence in Occurrences(self.connection).of(attestor.note, image):
-                for judged in attestor.judge(occurrence, image):
-                    if isinstance(judged, Verified):
-                        held.append(judged)
+                for statement in attestor.statements(occurrence, image):
+                    if isinstance(statement, Verified):
+                        held.append(statement)
                     else:
-                        details.append(f"{occurrence.name}: {judged.reason}")
+                        details.append(f"{occurrence.name}: {statement.reason}")
                 if held and not self.distinct_keys:
                     break
             if held:
-                keys = frozenset(identity(one.key) for one in held)
+                keys = frozenset(identity(statement.key) for statement in held)
                 return Attested(held[0].key_id, held[0].occurrence.name, keys)
         except Refused as error:  # an attestor that can verify nothing
             return Unattested(details=(error.message,))
@@ -137,7 +130,7 @@ class _Evidence:
                 self.read[name] = Attestors(self.connection).get(name)
             except StepError as error:
                 self.read[name] = error
-        found = self.read[name]
-        if isinstance(found, StepError):
-            raise found
-        return found
+        attestor = self.read[name]
+        if isinstance(attestor, StepError):
+            raise attestor
+        return attestor

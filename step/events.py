@@ -12,30 +12,33 @@ from step.model.names import AttestorName
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why there is no result; image and attestor are None where the error is of no single pair."""
+    """An error, and what it is about: None where that is no single image, or no single attestor.
 
-    image: ImageRef | None
+    The image is a text where a pod names it, by tag perhaps.
+    """
+
+    image: ImageRef | str | None
     attestor: AttestorName | None
     error: StepError
 
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """That a check said yes: `name` is `scan` or `build`, `found` one line of what it rests on."""
+    """That a check said yes: `name` is `scan` or `build`, `grounds` a line of what it rests on."""
 
     image: ImageRef
     name: str
-    found: str
+    grounds: str
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
     """What is being done, in one line; for a wait, `elapsed` of at most `limit`.
 
-    `attestor` is None for what concerns the image whoever attests it.
+    `image` and `attestor` are None for what concerns several of them.
     """
 
-    image: ImageRef
+    image: ImageRef | str | None
     attestor: AttestorName | None
     doing: str
     elapsed: timedelta | None = None

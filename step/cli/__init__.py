@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 import typer.main
@@ -17,14 +17,11 @@ import typer.main
 from step import __version__
 from step.cli.inputs import refuse_ineffective
 from step.cli.options import Format
-from step.cli.outcome import INTERRUPTED, bug, show, write_files
-from step.cli.program import Edge
+from step.cli.program import Program
+from step.cli.run import INTERRUPTED, FormatOptions, bug, refuse
 from step.cli.verbs import Verbs
 from step.clock import Clock, SystemClock
 from step.errors import BadInput, StepError
-
-if TYPE_CHECKING:
-    from step.results.result import Result
 
 # What needs nothing but the environment, and leaves outputs behind.
 COMMANDS = ("attest", "verify", "gate", "policy check")
@@ -65,22 +62,22 @@ def main(arguments: Sequence[str] | None = None, clock: Clock | None = None) -> 
     the environment, and `attest` where they name none.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    edge = Edge(os.environ, clock or SystemClock())
+    program = Program(os.environ, clock or SystemClock())
     try:
-        given = given or _command(edge)
+        given = given or _command(program)
         with _ended_like_ctrl_c():
-            code = app(given, standalone_mode=False, obj=edge, prog_name="binauthz-attest")
+            code = app(given, standalone_mode=False, obj=program, prog_name="binauthz-attest")
             return int(code or 0)
     except StepError as error:
-        return _fail(error, edge, given)
+        return _fail(error, program, given)
     except typer.TyperException as error:
         hint = "binauthz-attest --help lists the verbs, binauthz-attest VERB --help the options."
         message = error.format_message().rstrip(".")
-        return _fail(BadInput(message, hint), edge, given)
+        return _fail(BadInput(message, hint), program, given)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - no traceback with a text that may hold anything
-        return _fail(bug(error), edge, given)
+        return _fail(bug(error), program, given)
 
 
 @contextmanager
@@ -105,16 +102,18 @@ def _ended_like_ctrl_c() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _command(edge: Edge) -> list[str]:
+def _command(program: Program) -> list[str]:
     """The verb to run from the environment alone; raises BadInput for one that cannot be.
 
     And as `refuse_ineffective` does.
     """
-    command = edge.environ.get("BINAUTHZ_COMMAND") or edge.environ.get("INPUT_COMMAND") or "attest"
+    command = (
+        program.environ.get("BINAUTHZ_COMMAND") or program.environ.get("INPUT_COMMAND") or "attest"
+    )
     if command not in COMMANDS:
         raise BadInput(f"the command is {command[:40]!r}", f"It is one of {', '.join(COMMANDS)}.")
     inputs = {one: _inputs(one) for one in COMMANDS}
-    refuse_ineffective(command, inputs, edge.environ, misspelt=edge.on_github)
+    refuse_ineffective(command, inputs, program.environ, misspelt=program.on_github)
     return command.split()
 
 
@@ -131,33 +130,20 @@ def _inputs(command: str) -> dict[str, str]:
     }
 
 
-def _fail(error: StepError, edge: Edge, arguments: Sequence[str]) -> int:
+def _fail(error: StepError, program: Program, arguments: Sequence[str]) -> int:
     """Report an error that came before the options were known, still in the format asked for."""
-    from step.results.result import Found
+    from step.results.result import Goal
 
     own = takewhile(lambda word: word != "--", arguments)  # what follows is a command's
     named = " ".join(own).replace("=", " ")
-    variables = {edge.environ.get(name) for name in ("BINAUTHZ_FORMAT", "INPUT_FORMAT")}
+    variables = {program.environ.get(name) for name in ("BINAUTHZ_FORMAT", "INPUT_FORMAT")}
     wants_json = "--format json" in named or ("json" in variables and "--format " not in named)
-    shown_as = Format.JSON if wants_json else Format.TEXT
-    verb = next(iter(arguments), "")
-    kind = {"list": "attestations", "discover": "images"}.get(verb)
-    if kind is None:
-        return show(write_files(_nothing_but(error, edge, verb), edge, None), edge, shown_as)
-    return show(Found(kind, (), (), ()).with_error(error), edge, shown_as)
-
-
-def _nothing_but(error: StepError, edge: Edge, verb: str) -> Result:
-    """What a verb would have returned, with nothing in it but the error."""
-    from step.discovery.environment import Environment
-    from step.events import Failure
-    from step.results.decisions import Evaluation
-    from step.results.report import Report
-    from step.results.verdicts import Verification
-
-    if verb == "policy":
-        return Evaluation((), ()).with_error(error)
-    if verb in ("verify", "gate"):
-        return Verification((), ()).with_error(error)
-    build = Environment.detect(edge.environ).build
-    return Report((), (Failure(None, None, error),), build, __version__)
+    output = FormatOptions(Format.JSON if wants_json else Format.TEXT)
+    goals = {
+        "verify": Goal.VERIFIED,
+        "gate": Goal.VERIFIED,
+        "policy": Goal.ADMITTED,
+        "list": Goal.LISTED,
+        "discover": Goal.DISCOVERED,
+    }
+    return refuse(error, goals.get(next(iter(arguments), ""), Goal.ATTESTED), program, output)

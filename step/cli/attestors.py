@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from step.cli import options as opt
+from step.cli.options import WHO, alias, option
 from step.errors import BadInput
 from step.model.names import AttestorName
 
+PROJECT = "Project of attestors that are named without one."
+
 
 @dataclass(frozen=True, slots=True)
-class AttestorChoice:
+class AttestorOptions:
     """What the options say of the attestors."""
 
-    attestor: opt.Attestors = None
-    project: opt.Project = None
-    attestor_project: opt.AttestorProject = None
+    attestor: list[str] | None = option(
+        WHO,
+        "projects/PROJECT/attestors/ATTESTOR, or ATTESTOR alone beside --project. Repeatable.",
+        "NAME",
+    )
+    project: str | None = option(WHO, PROJECT, "PROJECT")
+    attestor_project: str | None = alias()
 
     @property
     def default_project(self) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from step.cli import options as opt
+from step.cli.options import BEFORE, option
 from step.cli.program import read_text
 from step.clock import parse_duration
 from step.errors import BadInput
@@ -19,19 +19,52 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckChoice:
+class CheckOptions:
     """What the options say of scans and builds."""
 
-    vulnerability_policy: opt.VulnerabilityPolicy = None
-    vulnerability_timeout: opt.VulnerabilityTimeout = "5m"
-    require_build: opt.RequireBuild = False
-    trusted_builder: opt.TrustedBuilders = None
-    trusted_project: opt.TrustedProjects = None
-    trusted_trigger: opt.TrustedTriggers = None
-    trusted_source: opt.TrustedSources = None
-    trusted_recorder: opt.TrustedRecorders = None
-    image_project: opt.ImageProject = None
-    check_only: opt.CheckOnly = False
+    vulnerability_policy: str | None = option(
+        BEFORE,
+        "Sign only what Artifact Analysis scanned and this file allows: a VulnzSigningPolicy, as "
+        "kritis has it.",
+        "PATH",
+    )
+    vulnerability_timeout: str = option(
+        BEFORE, "How long to wait for the end of the scan: 90s, 5m or 1h.", "DURATION", "5m"
+    )
+    require_build: bool = option(
+        BEFORE,
+        "Sign only what a record says was built as the --trusted options ask: that of --build, "
+        "or a BUILD occurrence.",
+        default=False,
+    )
+    trusted_builder: list[str] | None = option(
+        BEFORE, "Id of a builder that may have built it. Repeatable.", "ID"
+    )
+    trusted_project: list[str] | None = option(
+        BEFORE, "Project whose Cloud Build may have built it. Repeatable.", "PROJECT"
+    )
+    trusted_trigger: list[str] | None = option(
+        BEFORE, "Trigger that may have started the build. Repeatable.", "ID"
+    )
+    trusted_source: list[str] | None = option(
+        BEFORE, "Repository it may have been built from. Repeatable.", "REPOSITORY"
+    )
+    trusted_recorder: list[str] | None = option(
+        BEFORE,
+        "Project of the notes that BUILD occurrences count on; default verified-builder, where "
+        "Cloud Build's are. Repeatable.",
+        "PROJECT",
+    )
+    image_project: str | None = option(
+        BEFORE,
+        "Project that holds the image's scans and build records; default the one in its name.",
+        "PROJECT",
+    )
+    check_only: bool = option(
+        BEFORE,
+        "Make these checks and nothing else: no attestor is needed, and nothing is signed.",
+        default=False,
+    )
 
     @property
     def wait(self) -> timedelta:

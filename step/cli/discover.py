@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import typer
 
-from step.cli import options as opt
-from step.cli.groups import app_of
-from step.cli.images import ImageChoice
-from step.cli.outcome import UNCHANGED, show, telling, warn_of_emulator
-from step.cli.program import Edge
-from step.cli.run import RunChoice
+from step.cli.attestors import PROJECT
+from step.cli.connection import ConnectionOptions
+from step.cli.images import ImageOptions
+from step.cli.options import WHO, app_of, option
+from step.cli.program import Program
+from step.cli.run import Event, FormatOptions, deliver
 
-if TYPE_CHECKING:
-    from step.discovery.record import Discovered
+
+@dataclass(frozen=True, slots=True)
+class ProjectOptions:
+    """Whose build an id names."""
+
+    project: str | None = option(WHO, PROJECT, "PROJECT")
 
 
 def discover(
     context: typer.Context,
-    images: ImageChoice,
-    run: RunChoice,
-    project: opt.Project = None,
-    format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
+    images: ImageOptions,
+    run: ConnectionOptions,
+    whose: ProjectOptions,
+    output: FormatOptions,
 ) -> None:
     """Show which images would be attested, and each digest's source.
 
     Changes nothing, and needs no credentials unless a registry or Cloud Build is asked.
     """
-    from step.events import Failure
-    from step.results.console import Terminal
-    from step.results.receipts import discovery
+    from step.results.result import Goal
 
-    edge: Edge = context.obj
-    terminal = Terminal(sys.stdout, sys.stderr, edge.environ)
-    discovered: tuple[Discovered, ...] = ()
-    failures: list[Failure] = []
-    with telling(lambda error: failures.append(Failure(None, None, error)), UNCHANGED):
-        warn_of_emulator(terminal, edge)
-        connection = run.connection(edge, run.until(edge))
-        discovered = images.discover(edge, connection, project)
-    raise typer.Exit(show(discovery(discovered, failures), edge, format))
+    program: Program = context.obj
+
+    def verb() -> Iterator[Event]:
+        connection = run.connection(program, run.until(program))
+        yield from images.discover(program, connection, whose.project)
+
+    deliver(verb, Goal.DISCOVERED, program, output)
 
 
 app = app_of(discover)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from step.cli.command import WithCommand, command_of, run
-from step.cli.groups import app_of
+from step.cli.options import app_of
 from step.cli.streams import require_printed
 from step.clock import parse_duration
 from step.errors import BadInput

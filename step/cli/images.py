@@ -9,38 +9,68 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from step.cli import options as opt
-from step.cli.program import Edge, read_text
+from step.cli.options import WHAT, alias, argument, option
+from step.cli.program import Program, read_text
 from step.errors import BadInput
 
 if TYPE_CHECKING:
     from step.cloud.connection import Connection
-    from step.discovery.environment import Environment
     from step.discovery.record import Discovered, Record
     from step.model.build import Build, BuildName
     from step.model.image import ImageName
     from step.registry.client import Registry
 
 
+REFERENCE = "registry/repository@sha256:…; a tag beside the digest is dropped."
+
+
 @dataclass(frozen=True, slots=True)
-class ImageChoice:
+class ImageOptions:
     """What the options say of the images."""
 
-    images: opt.Images = None
-    image: opt.Image = None
-    digest: opt.Digest = None
-    metadata: opt.Metadata = None
-    from_file: opt.FromFile = None
-    build: opt.Build = None
-    workspace: opt.Workspace = None
-    resolve_tags: opt.ResolveTags = False
-    check_registry: opt.CheckRegistry = False
-    platforms: opt.Platforms = "index"
-    artifact_url: opt.ArtifactUrl = None
+    images: list[str] | None = argument(WHAT, REFERENCE)
+    image: str | None = option(WHAT, "Name of the image whose digest is given apart.", "NAME")
+    digest: str | None = option(WHAT, "Digest of --image.", "sha256:…")
+    metadata: str | None = option(
+        WHAT, "A build tool's record as text, JSON for example.", "RECORD"
+    )
+    from_file: list[str] | None = option(
+        WHAT,
+        "File or OCI layout folder with a build tool's record, or a digest beside --image; - for "
+        "standard input. Repeatable.",
+        "PATH",
+    )
+    build: str | None = option(
+        WHAT,
+        "Finished Cloud Build build: projects/P/locations/L/builds/ID, its address in the "
+        "console, or its id beside --project.",
+        "ID",
+    )
+    workspace: str | None = option(
+        WHAT, "Folder to find records in when nothing else is given; default the CI's own.", "PATH"
+    )
+    resolve_tags: bool = option(
+        WHAT,
+        "Ask the registry, once, which digest an image given by tag has; the receipt says so.",
+        default=False,
+    )
+    check_registry: bool = option(
+        WHAT,
+        "Ask the registry whether each digest is there, as a manifest or an index.",
+        default=False,
+    )
+    platforms: str = option(
+        WHAT,
+        "Of an index, attest the index alone, all of its platforms too, or those listed: index, "
+        "all, or linux/amd64,linux/arm64.",
+        "PLATFORMS",
+        "index",
+    )
+    artifact_url: str | None = alias()
 
     def discover(
         self,
-        edge: Edge,
+        program: Program,
         connection: Connection,
         project: str | None,
         *,
@@ -58,7 +88,7 @@ class ImageChoice:
         from step.discovery.find import find_images
         from step.registry.manifests import Platforms
 
-        sources = _Sources(self, edge, connection, project)
+        sources = _Sources(self, program, connection, project)
         platforms = Platforms.parse(self.platforms)
         records = tuple(sources.records())
         found = find_images(
@@ -83,21 +113,21 @@ class ImageChoice:
         """The images that are named by reference."""
         return (*(self.images or ()), *([self.artifact_url] if self.artifact_url else ()))
 
-    def build_name(self, edge: Edge, project: str | None) -> BuildName | None:
+    def build_name(self, program: Program, project: str | None) -> BuildName | None:
         """The build of Cloud Build that is asked for; raises BadInput for what names none."""
         if self.build is None:
             return None
         from step.model.build import BuildName
 
-        return BuildName.parse(self.build, project, edge.environ.get("LOCATION"))
+        return BuildName.parse(self.build, project, program.environ.get("LOCATION"))
 
 
 @dataclass
 class _Sources:
     """What is asked for the images, each at most once, and only if it is needed."""
 
-    choice: ImageChoice
-    edge: Edge
+    choice: ImageOptions
+    program: Program
     connection: Connection
     project: str | None
     began: datetime | None = None
@@ -113,7 +143,7 @@ class _Sources:
             yield parse_record(choice.metadata, "--metadata")
         for path in choice.from_file or ():
             yield _record_at(path)
-        if (build := choice.build_name(self.edge, self.project)) is not None:
+        if (build := choice.build_name(self.program, self.project)) is not None:
             yield self._build(build)
         named = (choice.digest, choice.metadata, choice.build)
         given = choice.references or choice.from_file or any(one is not None for one in named)
@@ -126,7 +156,7 @@ class _Sources:
     def running_names(self, records: Sequence[Record]) -> tuple[ImageName, ...]:
         """What the Cloud Build build around this step pushes to, asked if a record lacks a name."""
         nameless = any(not found.names for record in records for found in record.found)
-        running = self.environment.running_build
+        running = self.program.environment.running_build
         if self.choice.image or not nameless or running is None:
             return ()
         from step.discovery.builds import running_names
@@ -146,13 +176,6 @@ class _Sources:
                 yield replace(one, image=image, origin=replace(one.origin, source=source))
 
     @cached_property
-    def environment(self) -> Environment:
-        """The CI around this run."""
-        from step.discovery.environment import Environment
-
-        return Environment.detect(self.edge.environ)
-
-    @cached_property
     def registry(self) -> Registry:
         """Registries, with the credentials that docker would use."""
         from step.registry.client import Registry
@@ -161,7 +184,7 @@ class _Sources:
         connection = self.connection
         deadline = connection.deadline
         keychain = Keychain.load(
-            self.edge.environ, google=connection.access_token, deadline=deadline
+            self.program.environ, google=connection.access_token, deadline=deadline
         )
         return Registry(keychain, connection.clock, deadline)
 
@@ -186,7 +209,7 @@ class _Sources:
         from step.discovery.checkout import has_repository
         from step.discovery.environment import Ci
 
-        environment = self.environment
+        environment = self.program.environment
         if environment.ci is not Ci.CLOUD_BUILD or has_repository(workspace):
             return environment.began
         if environment.running_build is None:
@@ -200,7 +223,7 @@ class _Sources:
     def _workspace(self) -> Path | None:
         """Where to look for records; outside of CI only where `--workspace` says."""
         named = self.choice.workspace
-        return Path(named) if named else self.environment.workspace
+        return Path(named) if named else self.program.environment.workspace
 
 
 def _record_at(path: str) -> Record:

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from step.cli import options as opt
-from step.cli.program import Edge, read_file
+from step.cli.options import KEY, alias, option
+from step.cli.program import Program, read_file
 from step.errors import BadInput
 from step.model.names import KmsKeyVersion
 
@@ -20,18 +20,39 @@ _PASSPHRASE = "BINAUTHZ_PGP_PRIVATE_KEY_PASSPHRASE"  # noqa: S105 - a variable's
 
 
 @dataclass(frozen=True, slots=True)
-class KeyChoice:
+class KeyOptions:
     """What the options say of the key."""
 
-    kms_key_version: opt.KmsKeyVersion = None
-    pgp_key_file: opt.PgpKeyFile = None
-    pgp_passphrase_file: opt.PgpPassphraseFile = None
-    pkix_key_file: opt.PkixKeyFile = None
-    signature_file: opt.SignatureFile = None
-    public_key_id: opt.PublicKeyId = None
-    payload_file: opt.PayloadFile = None
-    keyversion: opt.KeyVersion = None
-    public_key_id_override: opt.PublicKeyIdOverride = None
+    kms_key_version: str | None = option(
+        KEY,
+        "Cloud KMS key version: its full name, also after gcpkms:// or "
+        "//cloudkms.googleapis.com/v1/. Default: the attestor's one registered KMS key.",
+        "NAME",
+    )
+    pgp_key_file: str | None = option(
+        KEY,
+        "OpenPGP private key: armored, binary, or base64 of either. Or its text in the variable "
+        "BINAUTHZ_PGP_PRIVATE_KEY.",
+        "PATH",
+    )
+    pgp_passphrase_file: str | None = option(
+        KEY,
+        "Passphrase of that key; one line end is dropped. Or the variable "
+        "BINAUTHZ_PGP_PRIVATE_KEY_PASSPHRASE.",
+        "PATH",
+    )
+    pkix_key_file: str | None = option(
+        KEY, "PEM private key; the algorithm is that of the attestor's registered key.", "PATH"
+    )
+    signature_file: str | None = option(
+        KEY, "Signature made elsewhere; needs --public-key-id; - for standard input.", "PATH"
+    )
+    public_key_id: str | None = option(
+        KEY, "Id of the key as the attestor lists it, where it is not the key's own.", "ID"
+    )
+    payload_file: str | None = option(KEY, "The bytes that --signature-file signs.", "PATH")
+    keyversion: str | None = alias()
+    public_key_id_override: str | None = alias()
 
     @property
     def _version(self) -> str | None:
@@ -55,7 +76,7 @@ class KeyChoice:
             )
         return read_file(self.payload_file, "--payload-file")
 
-    def signer(self, edge: Edge, connection: Connection) -> Signer:
+    def signer(self, program: Program, connection: Connection) -> Signer:
         """The one signer that was chosen; Cloud KMS where nothing was.
 
         Raises BadInput for two keys at once, and for a key that cannot be read or unlocked.
@@ -63,7 +84,7 @@ class KeyChoice:
         given = {
             "--kms-key-version": self._version,
             "--pgp-key-file": self.pgp_key_file,
-            _PRIVATE_KEY: edge.environ.get(_PRIVATE_KEY),
+            _PRIVATE_KEY: program.environ.get(_PRIVATE_KEY),
             "--pkix-key-file": self.pkix_key_file,
             "--signature-file": self.signature_file,
         }
@@ -83,8 +104,8 @@ class KeyChoice:
         if self.signature_file:
             return self._made_elsewhere(self.signature_file)
         if {"--pgp-key-file", _PRIVATE_KEY} & set(chosen):
-            return self._pgp(edge)
-        if not chosen and edge.environ.get(_PRIVATE_KEY) == "":
+            return self._pgp(program)
+        if not chosen and program.environ.get(_PRIVATE_KEY) == "":
             raise BadInput(
                 f"{_PRIVATE_KEY} is set, but empty",
                 "A run for a fork's pull request gets no secrets; without it, unset the variable.",
@@ -104,14 +125,14 @@ class KeyChoice:
             )
         return DetachedSigner(read_file(path, "--signature-file"), self._key_id)
 
-    def _pgp(self, edge: Edge) -> Signer:
+    def _pgp(self, program: Program) -> Signer:
         from step.signing.pgp import PgpSigner
 
         if self.pgp_key_file:
             secret = read_file(self.pgp_key_file, "--pgp-key-file")
         else:
-            secret = os.fsencode(edge.environ[_PRIVATE_KEY])
-        passphrase = edge.environ.get(_PASSPHRASE)
+            secret = os.fsencode(program.environ[_PRIVATE_KEY])
+        passphrase = program.environ.get(_PASSPHRASE)
         if self.pgp_passphrase_file:
             passphrase = _first_line(read_file(self.pgp_passphrase_file, "--pgp-passphrase-file"))
         return PgpSigner.load(secret, passphrase, self._key_id)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import typer
 
-from step.cli import options as opt
-from step.cli.attestors import AttestorChoice
-from step.cli.groups import app_of
-from step.cli.outcome import UNCHANGED, show, telling, warn_of_emulator
-from step.cli.program import Edge
-from step.cli.run import RunChoice
+from step.cli.attestors import AttestorOptions
+from step.cli.connection import ConnectionOptions
+from step.cli.images import REFERENCE
+from step.cli.options import HOW, WHAT, app_of, argument, option
+from step.cli.program import Program
+from step.cli.run import Event, FormatOptions, deliver
 from step.errors import NotFound
 from step.model.names import AttestorName, ProjectName
 
@@ -21,47 +21,49 @@ if TYPE_CHECKING:
     from step.cloud.connection import Connection
 
 
+@dataclass(frozen=True, slots=True)
+class ListOptions:
+    """What the options say of what to list."""
+
+    images: list[str] | None = argument(WHAT, REFERENCE)
+    public_key_id: str | None = option(HOW, "Only attestations that claim to be by this key.", "ID")
+
+
 def list_(
     context: typer.Context,
-    attestors: AttestorChoice,
-    run: RunChoice,
-    images: opt.Images = None,
-    public_key_id: opt.KeyFilter = None,
-    format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
+    attestors: AttestorOptions,
+    run: ConnectionOptions,
+    which: ListOptions,
+    output: FormatOptions,
 ) -> None:
     """List attestations of images, or all on the attestors' notes.
 
     Each is shown with whether it verifies, or why not. With --public-key-id and --project alone,
     those of every attestor that lists the key.
     """
-    from step import gate
-    from step.events import Failure
-    from step.gate import Listed
-    from step.model.image import ImageRef
-    from step.results.console import Terminal
-    from step.results.verdicts import listing
+    from step.results.result import Goal
 
-    edge: Edge = context.obj
-    terminal = Terminal(sys.stdout, sys.stderr, edge.environ)
-    listed: list[Listed] = []
-    failures: list[Failure] = []
-    with telling(lambda error: failures.append(Failure(None, None, error)), UNCHANGED):
-        warn_of_emulator(terminal, edge)
-        named: Sequence[ImageRef] = [ImageRef.parse(one) for one in images or ()]
-        connection = run.connection(edge, run.until(edge))
-        project = attestors.default_project
-        if public_key_id and project and not attestors.attestor:
-            names = _with_key(connection, ProjectName(project), public_key_id)
+    program: Program = context.obj
+
+    def verb() -> Iterator[Event]:
+        from step.listing import listing
+        from step.model.image import ImageRef
+
+        images = [ImageRef.parse(text) for text in which.images or ()]
+        connection = run.connection(program, run.until(program))
+        project, key_id = attestors.default_project, which.public_key_id
+        if key_id and project and not attestors.attestor:
+            names = _with_key(connection, ProjectName(project), key_id)
         else:
             names = attestors.names()
-        for one in gate.listing(named, names, connection, public_key_id or None):
-            if isinstance(one, Listed):
-                listed.append(one)
-            else:
-                failures.append(one)
-    if not listed and not failures:
-        terminal.remark("no attestation was found")
-    raise typer.Exit(show(listing(listed, failures), edge, format))
+        is_empty = True
+        for event in listing(images, names, connection, key_id or None):
+            is_empty = False
+            yield event
+        if is_empty:
+            program.terminal.remark("no attestation was found")
+
+    deliver(verb, Goal.LISTED, program, output)
 
 
 app = app_of(list_)

@@ -1,27 +1,39 @@
-"""`binauthz-attest policy show` and `binauthz-attest policy check`."""
+"""`binauthz-attest policy show` and `policy check`."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import typer
 
-from step.cli import options as opt
-from step.cli import outcome
-from step.cli.admission import PlaceChoice, PolicyChoice
-from step.cli.groups import grouped
+from step.cli.admission import PolicyFileOptions, PolicyOptions, RequestOptions
+from step.cli.connection import ConnectionOptions
 from step.cli.help import Verb
-from step.cli.program import Edge
-from step.cli.run import RunChoice
+from step.cli.options import Format, argument, grouped, option
+from step.cli.program import Program
+from step.cli.run import Event, FormatOptions, deliver
 from step.cli.streams import require_printed
 from step.model.names import AttestorName
 
-if TYPE_CHECKING:
-    from step.evaluate import Undecided
-    from step.model.admission import Decision
-
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@dataclass(frozen=True, slots=True)
+class PodImageOptions:
+    """The images, as a pod names them."""
+
+    images: list[str] = argument(None, "Image as a pod names it: by digest, or by tag.", ...)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedOptions:
+    """The attestors that the policy should ask."""
+
+    attestor: list[str] | None = option(
+        None, "Warn if the rule does not ask for this attestor's attestation. Repeatable.", "NAME"
+    )
 
 
 @app.callback()
@@ -33,22 +45,20 @@ def _policy() -> None:
 @grouped
 def show(
     context: typer.Context,
-    run: RunChoice,
-    project: opt.PolicyProject = None,
-    policy_file: opt.PolicyFile = None,
-    format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
+    run: ConnectionOptions,
+    source: PolicyFileOptions,
+    output: FormatOptions,
 ) -> None:
     """Show the policy as gcloud exports and imports it, YAML or JSON."""
-    from step.results.console import Terminal
-    from step.results.decisions import policy_document, policy_yaml
+    from step.results.decisions import policy_yaml
+    from step.results.document import json_document
 
-    edge: Edge = context.obj
-    terminal = Terminal(sys.stdout, sys.stderr, edge.environ)
-    if policy_file is None:
-        outcome.warn_of_emulator(terminal, edge)
-    found = PolicyChoice(project, policy_file).policy(run.connection(edge, run.until(edge)))
-    as_json = format is opt.Format.JSON
-    sys.stdout.write(policy_document(found) if as_json else policy_yaml(found))
+    program: Program = context.obj
+    if source.policy_file is None:
+        program.warn_of_emulator()
+    policy = source.policy(run.connection(program, run.until(program)))
+    as_json = output.format is Format.JSON
+    sys.stdout.write(json_document(policy.to_mapping()) if as_json else policy_yaml(policy))
     require_printed()
 
 
@@ -56,35 +66,29 @@ def show(
 @grouped
 def check(
     context: typer.Context,
-    images: opt.PodImages,
-    policy: PolicyChoice,
-    place: PlaceChoice,
-    run: RunChoice,
-    attestor: opt.ExpectedAttestors = None,
-    format: opt.ResultFormat = opt.Format.TEXT,  # noqa: A002 - the option's own name
+    images: PodImageOptions,
+    policy: PolicyOptions,
+    request: RequestOptions,
+    run: ConnectionOptions,
+    expected: ExpectedOptions,
+    output: FormatOptions,
 ) -> None:
     """Evaluate the policy for images, with every signature verified.
 
     Changes nothing. Exits with 0 if all are admitted, 3 if one is denied, and another code if it
     could not be told.
     """
-    from step.evaluate import Undecided, decide
-    from step.model.admission import Decision
-    from step.results.console import Terminal
-    from step.results.decisions import Evaluation
+    from step.results.result import Goal
 
-    edge: Edge = context.obj
-    terminal = Terminal(sys.stdout, sys.stderr, edge.environ)
-    found: list[Decision | Undecided] = []
-    with outcome.telling(lambda error: found.append(Undecided(None, error)), outcome.UNCHANGED):
-        outcome.warn_of_emulator(terminal, edge)
-        edge.refuse_empty(policy, place)
-        expected = tuple(AttestorName.parse(name, policy.project) for name in attestor or ())
-        connection = run.connection(edge, run.until(edge))
-        judge = policy.judge(place, connection, terminal)
-        found.extend(decide(images, judge, connection, expected))
-    evaluation = Evaluation(
-        tuple(one for one in found if isinstance(one, Decision)),
-        tuple(one for one in found if isinstance(one, Undecided)),
-    )
-    raise typer.Exit(outcome.show(outcome.write_files(evaluation, edge, None), edge, format))
+    program: Program = context.obj
+
+    def verb() -> Iterator[Event]:
+        from step.evaluate import decide
+
+        program.refuse_empty(policy, request)
+        names = tuple(AttestorName.parse(name, policy.project) for name in expected.attestor or ())
+        connection = run.connection(program, run.until(program))
+        admission = policy.admission(request, connection, program)
+        yield from decide(images.images, admission, connection, names)
+
+    deliver(verb, Goal.ADMITTED, program, output)

@@ -1,4 +1,4 @@
-"""Where the program meets the world: the environment, the clock, files and standard streams."""
+"""The program as a verb has it: the environment, the clock, the terminal, and what files hold."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from step.clock import Clock
 from step.errors import BadInput
+
+if TYPE_CHECKING:
+    from step.discovery.environment import Environment
+    from step.results.console import Terminal
 
 _EMULATOR_HOST = "BINAUTHZ_EMULATOR_HOST"
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\]):[0-9]{1,5}")
@@ -18,8 +23,8 @@ _ADDRESS = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-
 _FILE_LIMIT = 10 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+@dataclass(frozen=True)
+class Program:
     """What a verb may ask of the outside; the only holder of the environment."""
 
     environ: Mapping[str, str]
@@ -44,20 +49,48 @@ class Edge:
         """Whether something is set to be used instead of Google Cloud."""
         return bool(self.environ.get(_EMULATOR_HOST))
 
+    @cached_property
+    def environment(self) -> Environment:
+        """The CI around this run."""
+        from step.discovery.environment import Environment
+
+        return Environment.detect(self.environ)
+
     @property
     def on_github(self) -> bool:
         """Whether GitHub's runner runs this step, and reads its log."""
-        from step.discovery.environment import Ci, Environment
+        from step.discovery.environment import Ci
 
-        return Environment.detect(self.environ).ci is Ci.GITHUB
+        return self.environment.ci is Ci.GITHUB
 
-    def refuse_empty(self, *choices: Any) -> None:
+    @property
+    def terminal(self) -> Terminal:
+        """The standard streams."""
+        from step.results.console import Terminal
+
+        return Terminal(sys.stdout, sys.stderr, self.environ)
+
+    def warn(self, text: str) -> None:
+        """Show a warning, on GitHub as an annotation."""
+        if self.on_github:
+            from step.results import github
+
+            sys.stderr.write(github.warning(text))
+        else:
+            self.terminal.warning(text)
+
+    def warn_of_emulator(self) -> None:
+        """Say that nothing is real, where an emulator is used; BadInput for a bad address."""
+        if self.emulator:
+            self.warn(f"everything goes to the emulator at {self.emulator}, not to Google Cloud")
+
+    def refuse_empty(self, *groups: Any) -> None:
         """Raise BadInput if a variable of these groups of options is set, but to nothing.
 
         Whoever set it believes that something is asked for. An action's input is different: it is
         empty where it is not given.
         """
-        for option in (one for choice in choices for one in fields(choice)):
+        for option in (each for group in groups for each in fields(group)):
             variable = f"BINAUTHZ_{option.name.upper()}"
             if not self.environ.get(variable, "unset").strip():
                 raise BadInput(

@@ -1,75 +1,216 @@
-"""The whole run: how long it may take, and whether it may be with an emulator."""
+"""The one way from options to exit code: collect, run, result, write, exit."""
 
 from __future__ import annotations
 
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeAlias
 
-from step.cli import options as opt
-from step.clock import parse_duration
-from step.concurrency import Deadline
-from step.errors import BadInput
+import typer
+
+from step.cli.options import OUT, Format, option
+from step.cli.program import Program
+from step.cli.streams import lost
+from step.errors import Interrupted, StepError
+from step.events import Failure, Progress
 
 if TYPE_CHECKING:
-    from step.cli.program import Edge
-    from step.cloud.connection import Connection
+    from step.discovery.record import Discovered
+    from step.model.names import AttestorName
+    from step.results.result import Goal, Result, Row
 
-# Beyond the waits that are asked for: many times what a run takes with services that answer.
-_DEADLINE = timedelta(minutes=10)
+# What a shell reports for a program that Ctrl-C ended.
+INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)
-class RunChoice:
-    """What the options say of the whole run."""
+class FormatOptions:
+    """How the result is printed."""
 
-    deadline: opt.Deadline = None
-    allow_emulator: opt.AllowEmulator = False
-
-    def until(self, edge: Edge, waits: timedelta = timedelta(0)) -> Deadline:
-        """When the run ends that begins now: as --deadline says, else 10 minutes beyond its waits.
-
-        Raises BadInput for what is not a duration.
-        """
-        given = self.deadline
-        limit = _DEADLINE + waits if given is None else parse_duration(given, "--deadline")
-        return Deadline.after(edge.clock, limit)
-
-    def connection(self, edge: Edge, deadline: Deadline) -> Connection:
-        """A connection to Google Cloud, or to an emulator, that no server keeps beyond then.
-
-        Raises BadInput for an emulator elsewhere than on this machine: whoever sets an environment
-        variable could name one of their own. A flag on the command line allows it.
-        """
-        from step.cloud.connection import Connection
-
-        emulator = edge.emulator
-        if emulator and not (self.allow_emulator or is_loopback(emulator)):
-            raise BadInput(
-                f"BINAUTHZ_EMULATOR_HOST is {emulator}, which is not on this machine",
-                "Use an emulator on 127.0.0.1; or say on the command line that this one is meant: "
-                "--allow-emulator.",
-            )
-        return Connection(edge.clock, edge.environ, emulator, deadline)
-
-    def require_real(self, edge: Edge) -> None:
-        """Raise BadInput where an emulator would open a gate that leads to a command.
-
-        An environment variable alone must not: a flag on the command line may.
-        """
-        if edge.emulator and not self.allow_emulator:
-            raise BadInput(
-                "BINAUTHZ_EMULATOR_HOST is set, and what an emulator says runs no command",
-                "Unset it. If this is a test, say so on the command line: gate --allow-emulator.",
-            )
+    format: Format = option(OUT, "Form of the result on standard output.", "text|json", Format.TEXT)
 
 
-def is_loopback(address: str) -> bool:
-    """Whether `HOST:PORT` is this machine by its address, or as localhost (RFC 6761)."""
-    import ipaddress
+@dataclass(frozen=True, slots=True)
+class OutputOptions(FormatOptions):
+    """How the result is printed, and where else it goes."""
 
-    host = address.rpartition(":")[0].strip("[]").lower()
+    output_file: str | None = option(OUT, "File for the result as JSON.", "PATH")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a verb was asked, once that is known: it is the order to show results in."""
+
+    images: Sequence[Discovered]
+    attestors: Sequence[AttestorName] = ()
+
+
+Event: TypeAlias = "Asked | Progress | Failure | Row"
+
+
+def run(
+    verb: Callable[[], Iterator[Event]],
+    goal: Goal,
+    program: Program,
+    output: FormatOptions,
+) -> Result:
+    """Do what a verb does, show its progress, and write the files that others read.
+
+    Whatever ends the work is a failure in the result like any other: what was done is told too.
+    """
+    from step.results.result import Goal, Result
+
+    rows: list[Row] = []
+    failures: list[Failure] = []
+    asked = Asked(())
+    path = output.output_file if isinstance(output, OutputOptions) else None
+    again = "what was done by then is reused" if goal is Goal.ATTESTED else "nothing was changed"
+    with _ended_by_failure(failures, f"Run again: {again}."):
+        program.warn_of_emulator()
+        if path:  # better known before anything is created than after
+            from step.results.files import require_writable
+
+            require_writable(path)
+        for event in verb():
+            match event:
+                case Asked():
+                    asked = event
+                case Progress():
+                    several = len(asked.images) * max(len(asked.attestors), 1) > 1
+                    program.terminal.progress(event, which=several)
+                case Failure():
+                    failures.append(event)
+                case row:
+                    rows.append(row)
+    place = _places(asked, rows)
+    result = Result(
+        goal,
+        tuple(sorted(rows, key=place)),
+        tuple(sorted(failures, key=place)),
+        program.environment.build,
+        {discovered.image: discovered.origin for discovered in asked.images},
+        program.uses_emulator,
+    )
+    return _written(result, program, path)
+
+
+def deliver(
+    verb: Callable[[], Iterator[Event]], goal: Goal, program: Program, output: FormatOptions
+) -> NoReturn:
+    """Do what a verb does, hand over the result in every way that is asked for, and exit."""
+    raise typer.Exit(show(run(verb, goal, program, output), program, output))
+
+
+def show(
+    result: Result, program: Program, output: FormatOptions, stream: TextIO | None = None
+) -> int:
+    """Print the result, on standard output unless said otherwise, and return the exit code."""
+    from step.results.console import Terminal
+    from step.results.document import document
+
+    out = stream or sys.stdout
+    terminal = Terminal(out, sys.stderr, program.environ)
+    before = lost(out)
+    if output.format is Format.JSON:
+        out.write(document(result))
+    else:
+        terminal.result(result)
+    if before is None and (error := lost(out)) is not None:  # the exit code stays that of the work
+        terminal.warning(f"standard output cannot be written: {error.strerror}")
+    if program.on_github:
+        from step.results import github
+
+        sys.stderr.write(github.annotate(result))
+    else:
+        terminal.errors(result)
+    if any(isinstance(failure.error, Interrupted) for failure in result.failures):
+        return INTERRUPTED
+    return int(result.exit_code)
+
+
+def bug(error: Exception) -> StepError:
+    """A bug as an error like any other, after showing where it is.
+
+    The exception's text is not shown: nobody has looked at what it holds.
+    """
+    sys.stderr.write("".join(traceback.format_tb(error.__traceback__)))
+    return StepError(
+        f"{type(error).__name__}: this is a bug in binauthz-attest",
+        "Please report it, with the lines above.",
+    )
+
+
+def refuse(error: StepError, goal: Goal, program: Program, output: FormatOptions) -> int:
+    """Hand over an error that came before there was anything to run."""
+    from step.results.result import Result
+
+    result = Result(
+        goal,
+        failures=(Failure(None, None, error),),
+        build=program.environment.build,
+        emulator=program.uses_emulator,
+    )
+    return show(_written(result, program, None), program, output)
+
+
+def _written(result: Result, program: Program, path: str | None) -> Result:
+    """Write the files that others read; one that cannot be written is a failure of the result.
+
+    It must hide the result neither from the other files nor from the eye.
+    """
+    writers: list[Callable[[Result], None]] = []
+    if result.goal.is_gone_by:
+        if program.environ.keys() & {"GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"}:
+            from step.results import github
+
+            writers.append(lambda result: github.publish(result, program.environ))
+        if "BUILDER_OUTPUT" in program.environ:
+            from step.results import cloudbuild
+
+            writers.append(lambda result: cloudbuild.publish(result, program.environ))
+    if path:
+        from step.results.document import document
+        from step.results.files import write_whole
+
+        writers.append(lambda result: write_whole(path, document(result)))
+    for write in writers:
+        try:
+            write(result)
+        except StepError as error:
+            if error.message not in {failure.error.message for failure in result.failures}:
+                result = result.with_error(error)
+    return result
+
+
+def _places(asked: Asked, rows: Sequence[Row]) -> Callable[[Any], tuple[int, int, int]]:
+    """Where a row or failure belongs; they come in the order in which they end.
+
+    Rows of a kind stay together, in the order of images and then attestors as they were asked for.
+    """
+    kinds = {kind: place for place, kind in enumerate(dict.fromkeys(map(type, rows)))}
+    images: dict[object, int] = {}
+    for place, discovered in enumerate(asked.images):
+        images.setdefault(discovered.image, place)
+    attestors: dict[object, int] = {name: place for place, name in enumerate(asked.attestors)}
+
+    def place_of(row: Any) -> tuple[int, int, int]:
+        image, attestor = getattr(row, "image", None), getattr(row, "attestor", None)
+        return kinds.get(type(row), 0), images.get(image, -1), attestors.get(attestor, -1)
+
+    return place_of
+
+
+@contextmanager
+def _ended_by_failure(failures: list[Failure], again: str) -> Iterator[None]:
+    """Take whatever ends the work as a failure; `again` is what to do after an interrupt."""
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        yield
+    except StepError as error:
+        failures.append(Failure(None, None, error))
+    except KeyboardInterrupt:
+        failures.append(Failure(None, None, Interrupted("interrupted", again)))
+    except Exception as error:  # noqa: BLE001 - no bug may hide a result, or look like a yes
+        failures.append(Failure(None, None, bug(error)))

@@ -103,7 +103,7 @@ class Unattested:
     details: tuple[str, ...] = ()
 
 
-Verdict: TypeAlias = Attested | Unattested | StepError
+Evidence: TypeAlias = Attested | Unattested | StepError
 """What came of asking for an attestor; a StepError is that it could not be asked."""
 
 
@@ -120,7 +120,7 @@ class Decision:
     by: str
     rule: AdmissionRule | None = None
     denial: str = ""
-    verdicts: tuple[tuple[AttestorName, Verdict], ...] = ()
+    evidence: tuple[tuple[AttestorName, Evidence], ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -128,7 +128,7 @@ def evaluate(
     policy: Policy,
     image: str,
     request: Request,
-    verdict: Callable[[AttestorName, ImageRef], Verdict],
+    ask: Callable[[AttestorName, ImageRef], Evidence],
     system: SystemPolicy | None = None,
     expected: Collection[AttestorName] = (),
     *,
@@ -137,7 +137,7 @@ def evaluate(
     """Decide as Binary Authorization does: system policy, allowlist, specific rule or default.
 
     https://cloud.google.com/binary-authorization/docs/policy-yaml-reference. `image` is as a pod
-    names it, by digest or tag. `verdict` is asked for each attestor that a rule requires, for
+    names it, by digest or tag. `ask` is called for each attestor that a rule requires, for
     images by digest only. `system` is None where it is not known; what it might admit is then
     judged by the project's policy, with a warning. `expected` are attestors of which it matters
     that they are asked: a warning says if one is not. With `distinct_keys`, a key counts for one
@@ -152,15 +152,15 @@ def evaluate(
         warning = "no attestation was tested: the image is exempt from every rule"
         return Decision(image, True, exempt, warnings=(warning,))
     by, rule, warnings = _rule_for(policy, request)
-    verdicts: tuple[tuple[AttestorName, Verdict], ...] = ()
+    evidence: tuple[tuple[AttestorName, Evidence], ...] = ()
     if rule.evaluation is EvaluationMode.REQUIRE_ATTESTATION:
-        verdicts = tuple(
-            (name, verdict(name, reference) if reference else Unattested(_NO_DIGEST))
+        evidence = tuple(
+            (name, ask(name, reference) if reference else Unattested(_NO_DIGEST))
             for name in dict.fromkeys(rule.attestors)
         )
     if distinct_keys:
-        verdicts = tuple(_distinct(verdicts))
-    denial = _denial(image, by, rule, verdicts)
+        evidence = tuple(_distinct(evidence))
+    denial = _denial(image, by, rule, evidence)
     if denial and policy.uses_system_policy and system is None:
         warnings += ("Google's system policy is in use, not known here, and may admit the image",)
     dry_run = rule.enforcement is EnforcementMode.DRYRUN_AUDIT_LOG_ONLY
@@ -172,18 +172,18 @@ def evaluate(
         by=by,
         rule=rule,
         denial=denial,
-        verdicts=verdicts,
+        evidence=evidence,
         warnings=warnings + tuple(_untested(rule, expected)),
     )
 
 
 def _distinct(
-    verdicts: tuple[tuple[AttestorName, Verdict], ...],
-) -> Iterator[tuple[AttestorName, Verdict]]:
-    held = {name: found.keys for name, found in verdicts if isinstance(found, Attested)}
+    evidence: tuple[tuple[AttestorName, Evidence], ...],
+) -> Iterator[tuple[AttestorName, Evidence]]:
+    held = {name: said.keys for name, said in evidence if isinstance(said, Attested)}
     lacking = without_keys_of_their_own(held, dict.fromkeys(held, 1))
-    for name, found in verdicts:
-        yield name, Unattested(NO_KEY_OF_ITS_OWN) if name in lacking else found
+    for name, said in evidence:
+        yield name, Unattested(NO_KEY_OF_ITS_OWN) if name in lacking else said
 
 
 def by_digest(image: str) -> ImageRef | None:
@@ -245,7 +245,7 @@ def _denial(
     image: str,
     by: str,
     rule: AdmissionRule,
-    verdicts: tuple[tuple[AttestorName, Verdict], ...],
+    evidence: tuple[tuple[AttestorName, Evidence], ...],
 ) -> str:
     """Why the rule denies, empty if it does not; the texts are Binary Authorization's."""
     if rule.evaluation is EvaluationMode.ALWAYS_ALLOW:
@@ -253,16 +253,16 @@ def _denial(
     denied = f"Image {image} denied by Binary Authorization {by}."
     if rule.evaluation is EvaluationMode.ALWAYS_DENY:
         return f"{denied} Denied by always_deny admission rule"
-    if not verdicts:  # "all of none" must not be a yes
+    if not evidence:  # "all of none" must not be a yes
         return f"{denied} The rule requires attestations and names no attestor"
     reasons = [
-        f"Image {image} denied by attestor {name}: {found.reason}"
-        for name, found in verdicts
-        if isinstance(found, Unattested)
+        f"Image {image} denied by attestor {name}: {said.reason}"
+        for name, said in evidence
+        if isinstance(said, Unattested)
     ]
     if reasons:
         return f"{denied} {'. '.join(reasons)}"
-    for _, found in verdicts:
-        if isinstance(found, StepError):
-            raise found
+    for _, said in evidence:
+        if isinstance(said, StepError):
+            raise said
     return ""

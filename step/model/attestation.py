@@ -101,7 +101,7 @@ class Rejected:
         return cls(bare, image, key_id and shortened(key_id), shortened(reason))
 
 
-Judged: TypeAlias = Verified | Rejected
+Statement: TypeAlias = Verified | Rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class Attestor:
             f"It must be of this digest, signed by a key that {self.name} lists, under that id.",
         )
 
-    def judge(self, occurrence: Occurrence, image: ImageRef) -> tuple[Judged, ...]:
+    def statements(self, occurrence: Occurrence, image: ImageRef) -> tuple[Statement, ...]:
         """What each signature of one of the note's occurrences is worth for `image`, in order.
 
         Never empty: an occurrence without a signature is rejected as a whole, as is one that is not
@@ -147,19 +147,23 @@ class Attestor:
         attestation = occurrence.attestation
         if attestation.excess:
             return (Rejected.of(occurrence, image, None, attestation.excess),)
-        judged = tuple(self._judged(one, occurrence, image) for one in attestation.signatures)
-        return judged or (Rejected.of(occurrence, image, None, "it has no signature"),)
+        statements = tuple(
+            self._statement(signature, occurrence, image) for signature in attestation.signatures
+        )
+        return statements or (Rejected.of(occurrence, image, None, "it has no signature"),)
 
-    def judge_own(self, occurrence: Occurrence) -> tuple[Judged, ...]:
-        """Like `judge`, for the image that the occurrence is attached to."""
+    def own_statements(self, occurrence: Occurrence) -> tuple[Statement, ...]:
+        """Like `statements`, for the image that the occurrence is attached to."""
         try:
             image = ImageRef.parse(occurrence.resource_uri)
         except BadInput:
             reason = "it is attached to no image by digest"
             return (Rejected.of(occurrence, None, None, reason),)
-        return self.judge(occurrence, image)
+        return self.statements(occurrence, image)
 
-    def _judged(self, signature: Signature, occurrence: Occurrence, image: ImageRef) -> Judged:
+    def _statement(
+        self, signature: Signature, occurrence: Occurrence, image: ImageRef
+    ) -> Statement:
         try:
             key = self._holder(signature, occurrence.attestation.payload, image)
         except Unverified as error:
@@ -238,29 +242,29 @@ class Requirement:
                 f"--at-least is {self.at_least}", "At least one attestation must be asked for."
             )
 
-    def counted(self, judged: Judged, now: datetime) -> Judged:
-        """What was judged, a verified one that is too old become a rejection.
+    def counted(self, statement: Statement, now: datetime) -> Statement:
+        """The statement, a verified one that is too old become a rejection.
 
         One whose time is not known is too old.
         """
-        if self.max_age is None or not isinstance(judged, Verified):
-            return judged
-        created = judged.occurrence.create_time
+        if self.max_age is None or not isinstance(statement, Verified):
+            return statement
+        created = statement.occurrence.create_time
         if created is not None and now - created <= self.max_age:
-            return judged
+            return statement
         told = "at no time that is known" if created is None else f"{created:%Y-%m-%d %H:%M} UTC"
         reason = f"it verifies, and was created {told}, longer ago than is asked for"
-        return Rejected.of(judged.occurrence, judged.image, judged.key_id, reason)
+        return Rejected.of(statement.occurrence, statement.image, statement.key_id, reason)
 
     def needed(self, attestor: Attestor) -> int:
         """How many different keys of an attestor must have signed."""
         return max(self.at_least, len(set(map(identity, attestor.keys))) if self.every_key else 1)
 
-    def unmet(self, attestor: Attestor, judged: Iterable[Judged]) -> str | None:
+    def unmet(self, attestor: Attestor, statements: Iterable[Statement]) -> str | None:
         """What is missing, or None; an attestor that lists no key never meets it."""
         if not attestor.keys:
             return f"{attestor.name} lists no key, so that nothing can verify"
-        holding = {one.key for one in judged if isinstance(one, Verified)}
+        holding = {each.key for each in statements if isinstance(each, Verified)}
         counted = set(map(identity, holding))
         if len(counted) < self.at_least:
             few = f"attestations by {len(counted)} of {self.at_least} keys verify"

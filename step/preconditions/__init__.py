@@ -32,9 +32,9 @@ def check(
 def _checked(
     image: ImageRef, checks: Sequence[Check], connection: Connection
 ) -> Iterator[Progress | Passed | Failure]:
-    for one in checks:
+    for precondition in checks:
         try:
-            found = yield from one.check(image, connection)
-            yield Passed(image, "scan" if isinstance(one, ScanCheck) else "build", found)
+            grounds = yield from precondition.check(image, connection)
+            yield Passed(image, "scan" if isinstance(precondition, ScanCheck) else "build", grounds)
         except StepError as error:
             yield Failure(image, None, error)

@@ -9,6 +9,7 @@ from datetime import timedelta
 from step.clock import show_duration
 from step.cloud.connection import Connection
 from step.cloud.scans import Scans
+from step.concurrency import patiently, poll
 from step.errors import BadInput, Refused
 from step.events import Progress
 from step.model.image import ImageRef
@@ -22,9 +23,6 @@ from step.model.vulnerability import (
     scan_of,
 )
 
-# A scan takes minutes rather than seconds, and many builds share one quota.
-_FIRST_PAUSE = timedelta(seconds=1)
-_LONGEST_PAUSE = timedelta(seconds=10)
 # As many violations as a reader takes in; the others are counted.
 _VIOLATIONS_SHOWN = 20
 
@@ -56,7 +54,7 @@ class ScanCheck:
             )
         scans = Scans(connection, project)
         finished = yield from self._finished(image, scans, connection)
-        findings = self.policy.judge(scans.vulnerabilities(image))
+        findings = self.policy.findings(scans.vulnerabilities(image))
         if findings.violations:
             raise _refusal(image, findings)
         within = ", none beyond the policy's limits" if findings.severities else ""
@@ -68,12 +66,13 @@ class ScanCheck:
         self, image: ImageRef, scans: Scans, connection: Connection
     ) -> Generator[Progress, None, Finished]:
         """Ask, with growing pauses, until the scan has ended; raises Refused if time is up."""
-        clock = connection.clock
-        started = clock.elapsed()
-        pause = _FIRST_PAUSE
-        while True:
-            scan = scan_of(tuple(scans.discoveries(image)))
-            elapsed = clock.elapsed() - started
+        looks = poll(
+            lambda: scan_of(tuple(scans.discoveries(image))),
+            connection.deadline,
+            self.limit,
+            patiently,
+        )
+        for scan, elapsed, _ in looks:
             match scan:
                 case Finished():
                     return scan
@@ -83,20 +82,15 @@ class ScanCheck:
                         "A failed scan finds nothing: push the image again to have it scanned "
                         "anew, and see which images Artifact Analysis can scan.",
                     )
-                case Unfinished(state=state) if elapsed >= self.limit:
-                    raise Refused(
-                        f"the scan of {image} was not complete after {show_duration(elapsed)}: "
-                        f"{state}",
-                        "Give a longer --vulnerability-timeout; images are scanned where "
-                        "containerscanning.googleapis.com was enabled before they were pushed. A "
-                        "scan counts for the digest that it is of; of an index, not every platform "
-                        "has one.",
-                    )
                 case Unfinished(state=state):
                     doing = f"waiting for the scan: {state}"
                     yield Progress(image, None, doing, elapsed, self.limit)
-            connection.deadline.sleep(min(pause, self.limit - elapsed))
-            pause = min(pause * 1.5, _LONGEST_PAUSE)
+        raise Refused(
+            f"the scan of {image} was not complete after {show_duration(elapsed)}: {state}",
+            "Give a longer --vulnerability-timeout; images are scanned where "
+            "containerscanning.googleapis.com was enabled before they were pushed. A scan counts "
+            "for the digest that it is of; of an index, not every platform has one.",
+        )
 
 
 def _refusal(image: ImageRef, findings: Findings) -> Refused:

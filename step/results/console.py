@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
 from step.clock import show_duration
-from step.errors import StepError
 from step.events import Progress
 from step.model.image import ImageRef
+from step.results.result import Result
 from step.results.text import ascii_line, one_line
 
 if TYPE_CHECKING:
@@ -37,10 +37,21 @@ class Terminal:
         self._out = _Stream(out, environ)
         self._err = _Stream(err, environ)
 
-    def result(self, lines: Iterable[tuple[str, str]]) -> None:
-        """Show labels, ours, and texts, anybody's, on standard output."""
-        for label, text in lines:
-            self._out.show(label, text, _LABELS.get(label, ""))
+    def result(self, result: Result) -> None:
+        """Show the rows of a result on standard output."""
+        for view in result.views():
+            for label, text in view.lines():
+                self._out.show(label, text, _LABELS.get(label, ""))
+
+    def errors(self, result: Result) -> None:
+        """Show the failures of a result on standard error, each with what it is about."""
+        for failure in result.failures:
+            about = ", ".join(str(each) for each in (failure.image, failure.attestor) if each)
+            self._tell("error: ", failure.error.message, "bold red")
+            if about:
+                self._tell("  for: ", about)
+            if failure.error.hint:
+                self._tell("  hint: ", failure.error.hint)
 
     def progress(self, progress: Progress, *, which: bool) -> None:
         """Show what is being done, and how much of the time allowed it has taken.
@@ -52,7 +63,7 @@ class Terminal:
             limit = "" if progress.limit is None else f" of {show_duration(progress.limit)}"
             time = f" ({show_duration(progress.elapsed)}{limit})"
         about = ""
-        if which:
+        if which and progress.image is not None:
             whom = "" if progress.attestor is None else f" for {progress.attestor.id}"
             about = f"{_short(progress.image)}{whom}: "
         self._tell("", f"{about}{progress.doing}{time}", "dim")
@@ -65,23 +76,16 @@ class Terminal:
         """Show `warning: …` on standard error."""
         self._tell("warning: ", text, "yellow")
 
-    def error(self, about: str, error: StepError) -> None:
-        """Show `error: …`, what it is about, if anything, and `hint: …` on standard error."""
-        self._tell("error: ", error.message, "bold red")
-        if about:
-            self._tell("  for: ", about)
-        if error.hint:
-            self._tell("  hint: ", error.hint)
-
     def _tell(self, label: str, text: str, style: str = "") -> None:
         # What goes wrong there can be told to nobody, and is no reason to stop half-way.
         with suppress(OSError):
             self._err.show(label, text, style)
 
 
-def _short(image: ImageRef) -> str:
+def _short(image: ImageRef | str) -> str:
     """Enough of an image to tell it from its neighbours; never to be copied."""
-    return f"{image.name.repository.rpartition('/')[2]}@{str(image.digest)[:19]}…"
+    name, _, digest = str(image).rpartition("@")
+    return f"{name.rpartition('/')[2]}@{digest[:19]}…"
 
 
 class _Stream:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import html
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from step.results.document import fitted
 from step.results.files import append
-from step.results.result import Answer, Result, fitted
+from step.results.result import Result
 from step.results.text import one_line
 
 # A job's outputs together may take 1 MB in UTF-16, which is two bytes a character:
@@ -20,7 +21,7 @@ RECEIPTS_LIMIT = 250_000
 SUMMARY_LIMIT = 1024 * 1024
 
 
-def publish(result: Result, environ: Mapping[str, str], *, emulator: bool = False) -> None:
+def publish(result: Result, environ: Mapping[str, str]) -> None:
     """Append outputs and summary to the files that the runner names, if it names any.
 
     Raises BadInput when one cannot be written; the other is written all the same.
@@ -28,17 +29,17 @@ def publish(result: Result, environ: Mapping[str, str], *, emulator: bool = Fals
     try:
         if path := environ.get("GITHUB_OUTPUT"):
             delimiter = f"ghadelimiter_{uuid.uuid4()}"
-            every = outputs(result, emulator=emulator)
+            every = outputs(result)
             append(path, "".join(heredoc(*one, delimiter) for one in every.items()))
     finally:
         if path := environ.get("GITHUB_STEP_SUMMARY"):
             used = 0
             with suppress(OSError, ValueError):  # not there yet; any other reason, `append` tells
                 used = Path(path).stat().st_size
-            append(path, summary(result, SUMMARY_LIMIT - used, emulator=emulator))
+            append(path, summary(result, SUMMARY_LIMIT - used))
 
 
-def outputs(result: Result, *, emulator: bool = False) -> dict[str, str]:
+def outputs(result: Result) -> dict[str, str]:
     """The action's outputs by name.
 
     `image`, `digest` and `images` name only what all that was asked is a yes of. `receipts` is the
@@ -52,8 +53,8 @@ def outputs(result: Result, *, emulator: bool = False) -> dict[str, str]:
         "attestations": _list(result.attestations),
         "public_key_ids": _list(result.public_key_ids),
         "status": result.status,
-        "emulator": "true" if emulator else "",  # as an expression, "false" would be true
-        "receipts": fitted(result, RECEIPTS_LIMIT, emulator=emulator),
+        "emulator": "true" if result.emulator else "",  # as an expression, "false" would be true
+        "receipts": fitted(result, RECEIPTS_LIMIT),
     }
 
 
@@ -67,10 +68,11 @@ def heredoc(name: str, value: str, delimiter: str) -> str:
     return f"{name}<<{delimiter}\n{value}\n{delimiter}\n"
 
 
-def annotate(result: Answer) -> str:
+def annotate(result: Result) -> str:
     """An `::error` command for each complaint, one a line; empty when there is none."""
     return "".join(
-        _annotation(f"Not {result.goal}", about, message) for about, message in result.complaints()
+        _annotation(f"Not {result.goal.word}", about, message)
+        for about, message in result.complaints()
     )
 
 
@@ -79,16 +81,36 @@ def warning(text: str) -> str:
     return f"::warning::{_data(one_line(text))}\n"
 
 
-def summary(result: Result, limit: int = SUMMARY_LIMIT, *, emulator: bool = False) -> str:
+def summary(result: Result, limit: int = SUMMARY_LIMIT) -> str:
     """The result as Markdown of at most `limit` bytes; rows that do not fit are only counted.
 
     The tables are HTML, in which Markdown is not read, and every cell is escaped.
     """
-    told = "**An emulator said this, not Google Cloud.**\n\n" if emulator else ""
+    told = "**An emulator said this, not Google Cloud.**\n\n" if result.emulator else ""
     text = f"{told}### Binary Authorization: {result.status}\n\n"
-    for head, rows in result.tables():
+    for head, rows in tables(result):
         text += _table(head, [_row(*row) for row in rows], limit - len(text.encode()))
     return text if len(text.encode()) <= limit else ""
+
+
+def tables(result: Result) -> Iterator[tuple[tuple[str, ...], list[tuple[str, ...]]]]:
+    """The result for a page: headings, and rows of as many texts; failures come first."""
+    yield (
+        (f"Not {result.goal.word}", "Attestor", "Error", "Fix"),
+        [
+            (
+                str(failure.image or ""),
+                str(failure.attestor or ""),
+                f"{failure.error.message} (exit code {failure.error.exit_code.value})",
+                failure.error.hint,
+            )
+            for failure in result.failures
+        ],
+    )
+    grouped: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for view in result.views():
+        grouped.setdefault(view.head, []).append(view.cells())
+    yield from grouped.items()
 
 
 def _row(*cells: str) -> str:

@@ -1,42 +1,26 @@
-"""What a run came to, in the form in which a CI takes it: every verb that answers has one."""
+"""What a run came to: one value, of which everything that leaves the program is a rendering."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from step.errors import ExitCode, StepError
 from step.events import Failure
 from step.model.image import ImageRef
-from step.results.document import dumped, error_entry, json_document
 
-Table: TypeAlias = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]
-"""Headings, and rows of as many texts, which anybody may have written."""
+if TYPE_CHECKING:
+    from step.attest import Receipt
+    from step.discovery.record import Discovered, Origin
+    from step.events import Passed
+    from step.listing import Listed
+    from step.model.admission import Decision
+    from step.results.view import View
+    from step.verify import Verdict
 
-# What a shortened document leaves out, first of little use to who reads it, then all but what it is
-# about, by whom, and the outcome.
-_BULKY = frozenset({"payload", "signature"})
-_DETAIL = _BULKY | {
-    "digest",
-    "note",
-    "algorithm",
-    "create_time",
-    "visible_after_seconds",
-    "resource_uri",
-    "build",
-    "version",
-    "origin",
-    "message",
-    "hint",
-    "found",
-    "attestors",
-    "attestations",
-    "warnings",
-    "denial",
-    "reason",
-}
-
+    Row: TypeAlias = Receipt | Passed | Verdict | Decision | Listed | Discovered
 
 _WORST_FIRST = (
     ExitCode.BUG,
@@ -50,6 +34,135 @@ _WORST_FIRST = (
 )
 
 
+class Goal(Enum):
+    """What was asked of the images, and the list of the document that says what came of it."""
+
+    ATTESTED = "receipts"
+    VERIFIED = "verdicts"
+    ADMITTED = "decisions"
+    LISTED = "attestations"
+    DISCOVERED = "images"
+
+    @property
+    def word(self) -> str:
+        """What the images were to become, such as `attested`."""
+        return self.name.lower()
+
+    @property
+    def is_gone_by(self) -> bool:
+        """Whether later steps of a pipeline go by the result, since it is a yes or a no."""
+        return self in (Goal.ATTESTED, Goal.VERIFIED, Goal.ADMITTED)
+
+    def view(self, row: Any) -> View:
+        """How one of the rows looks; a run imports the views that it shows."""
+        match self:
+            case Goal.ATTESTED:
+                from step.results import receipts
+
+                return receipts.view(row)
+            case Goal.VERIFIED:
+                from step.results.verdicts import VerdictView
+
+                return VerdictView(row)
+            case Goal.ADMITTED:
+                from step.results.decisions import DecisionView
+
+                return DecisionView(row)
+            case Goal.LISTED:
+                from step.results.verdicts import ListedView
+
+                return ListedView(row)
+            case Goal.DISCOVERED:
+                from step.results.receipts import DiscoveredView
+
+                return DiscoveredView(row)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Rows and failures, in the order to show them in, and what was asked.
+
+    `origins` says where the digest of each image came from, as far as it came to that; `build` is
+    the run's URL or build id, `emulator` whether an emulator said all this.
+    """
+
+    goal: Goal
+    rows: tuple[Row, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    build: str | None = None
+    origins: Mapping[ImageRef, Origin] = field(default_factory=dict)
+    emulator: bool = False
+
+    def views(self) -> Iterator[View]:
+        """How the rows look."""
+        return map(self.goal.view, self.rows)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The worst of the failures' codes, and REFUSED for a row that is a no, or for nothing.
+
+        That nothing was found where something was looked for is no refusal.
+        """
+        codes = [failure.error.exit_code for failure in self.failures]
+        codes += [ExitCode.REFUSED for view in self.views() if view.denial is not None]
+        if self.goal.is_gone_by and not (self.rows or codes):
+            return ExitCode.REFUSED
+        return worst(codes)
+
+    @property
+    def status(self) -> str:
+        """The outcome in one word: `failed`, or what the images are, as far as they came."""
+        if self.exit_code:
+            return "failed"
+        statuses = {view.status for view in self.views()}
+        order = ("created", "dry-run", "existing", "checked")
+        return next((status for status in order if status in statuses), self.goal.word)
+
+    @property
+    def images(self) -> tuple[ImageRef, ...]:
+        """The images of which all that was asked is a yes, in order, each once.
+
+        None of them after a failure that is about no image: it may have ended the run before all
+        that was asked of each was answered. Only a policy's decision is whole by itself.
+        """
+        failures = self.failures
+        against = {None if each.image is None else str(each.image) for each in failures}
+        if None in against and self.goal is not Goal.ADMITTED:
+            return ()
+        views = tuple(self.views())
+        against.update(view.about for view in views if view.denial is not None)
+        accepted = (view.accepted for view in views if view.about not in against)
+        return tuple(dict.fromkeys(image for image in accepted if image is not None))
+
+    @property
+    def attestations(self) -> tuple[str, ...]:
+        """The occurrences that it rests on, each once."""
+        return tuple(dict.fromkeys(name for name, _ in self._evidence() if name is not None))
+
+    @property
+    def public_key_ids(self) -> tuple[str, ...]:
+        """The keys that signed those, each once."""
+        return tuple(dict.fromkeys(key_id for _, key_id in self._evidence()))
+
+    def _evidence(self) -> Iterator[tuple[str | None, str]]:
+        for view in self.views():
+            yield from view.evidence
+
+    def complaints(self) -> Iterator[tuple[str, str]]:
+        """Every no: what it is about, perhaps nothing, and the message with its hint."""
+        for failure in self.failures:
+            error = failure.error
+            text = f"{error.message}. {error.hint}" if error.hint else error.message
+            yield str(failure.image or failure.attestor or ""), text
+        for view in self.views():
+            if view.denial is not None:
+                yield view.about, view.denial
+
+    def with_error(self, error: StepError) -> Result:
+        """The same, and one failure more, about nothing in particular."""
+        return replace(self, failures=(*self.failures, Failure(None, None, error)))
+
+
 def worst(codes: Iterable[ExitCode]) -> ExitCode:
     """The one code that a run with all of these returns; DONE for none.
 
@@ -57,161 +170,5 @@ def worst(codes: Iterable[ExitCode]) -> ExitCode:
     that could not be asked, an attestation not seen in time, work left over. A refusal comes before
     all that a second run or another setting could mend.
     """
-    found = set(codes)
-    return next((code for code in _WORST_FIRST if code in found), ExitCode.DONE)
-
-
-class Answer(Protocol):
-    """What came of a run, as it is shown; `goal` is what was asked for, such as `attested`."""
-
-    @property
-    def goal(self) -> str: ...
-    @property
-    def exit_code(self) -> ExitCode: ...
-
-    def tree(self) -> Mapping[str, list[dict[str, Any]]]:
-        """The document's lists by name; the last is `errors`, or what was added since."""
-        ...
-
-    def lines(self) -> Iterator[tuple[str, str]]:
-        """The result for a terminal: labels, ours, and texts that anybody may have written."""
-        ...
-
-    def complaints(self) -> Iterator[tuple[str, str]]:
-        """Every no: what it is about, perhaps nothing, and the message."""
-        ...
-
-    def errors(self) -> Iterator[tuple[str, StepError]]:
-        """What went wrong, a no that is an answer apart: what it is about, and the error."""
-        ...
-
-    def with_error(self, error: StepError) -> Self:
-        """The same, and one error more, about nothing in particular."""
-        ...
-
-
-class Result(Answer, Protocol):
-    """An answer that later steps of a pipeline go by.
-
-    `status` is the outcome in one word. `images` are those of which all that was asked is a yes,
-    each once.
-    """
-
-    @property
-    def status(self) -> str: ...
-    @property
-    def images(self) -> tuple[ImageRef, ...]: ...
-    @property
-    def attestations(self) -> tuple[str, ...]: ...
-    @property
-    def public_key_ids(self) -> tuple[str, ...]: ...
-
-    def tables(self) -> Iterator[Table]:
-        """The result for a page; tables without rows are not shown."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What `list` and `discover` find: entries of the document's `kind`, and lines that show them.
-
-    No later step goes by it, since it is a yes to nothing.
-    """
-
-    kind: str
-    entries: tuple[dict[str, Any], ...]
-    shown: tuple[tuple[str, str], ...]
-    failures: tuple[Failure, ...]
-
-    @property
-    def goal(self) -> str:
-        """What was asked for."""
-        return "found"
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """The worst of the failures' codes."""
-        return worst(failure.error.exit_code for failure in self.failures)
-
-    def tree(self) -> dict[str, list[dict[str, Any]]]:
-        """What was found, and `errors`."""
-        return {
-            self.kind: list(self.entries),
-            "errors": [error_entry(failure) for failure in self.failures],
-        }
-
-    def lines(self) -> Iterator[tuple[str, str]]:
-        """What was found."""
-        return iter(self.shown)
-
-    def complaints(self) -> Iterator[tuple[str, str]]:
-        """The failures."""
-        for failure in self.failures:
-            yield complaint(failure.image or failure.attestor, failure.error)
-
-    def errors(self) -> Iterator[tuple[str, StepError]]:
-        """The failures."""
-        return ((about(failure), failure.error) for failure in self.failures)
-
-    def with_error(self, error: StepError) -> Found:
-        """The same, and one failure more."""
-        return replace(self, failures=(*self.failures, Failure(None, None, error)))
-
-
-def document(result: Answer, *, emulator: bool = False) -> str:
-    """The result as a `json_document`, which says if an emulator is behind it."""
-    return json_document(_marked(result.tree(), emulator))
-
-
-def _marked(tree: Mapping[str, list[dict[str, Any]]], emulator: bool) -> dict[str, Any]:
-    """The document's lists; of an emulator's, it and each receipt say so."""
-    if not emulator:
-        return dict(tree)
-    mark = {"emulator": True}
-    receipts = {"receipts": [one | mark for one in tree["receipts"]]} if "receipts" in tree else {}
-    return {**tree, **receipts, **mark}
-
-
-def fitted(result: Result, limit: int, *, emulator: bool = False) -> str:
-    """The document on one line, in at most `limit` ASCII characters.
-
-    Whole keys are left out rather than text cut: payload and signature, then all but what it is
-    about, by whom, and the outcome. If even that is too long, the lists are empty and `omitted`
-    counts what each held.
-    """
-    tree = result.tree()
-    for without in (frozenset[str](), _BULKY, _DETAIL):
-        light = {kind: [_less(one, without) for one in tree[kind]] for kind in tree}
-        text = dumped(_marked(light, emulator))
-        if len(text) <= limit:
-            return text
-    omitted = {"omitted": {kind: len(tree[kind]) for kind in tree}}
-    return dumped(_marked({kind: [] for kind in tree}, emulator) | omitted)
-
-
-def failure_table(goal: str, failures: Sequence[Failure]) -> Table:
-    """The failures of a run, with what mends them."""
-    rows = [
-        (
-            str(failure.image or ""),
-            str(failure.attestor or ""),
-            f"{failure.error.message} (exit code {failure.error.exit_code.value})",
-            failure.error.hint,
-        )
-        for failure in failures
-    ]
-    return (f"Not {goal}", "Attestor", "Error", "Fix"), rows
-
-
-def about(failure: Failure) -> str:
-    """What a failure is about, perhaps nothing."""
-    return ", ".join(str(one) for one in (failure.image, failure.attestor) if one is not None)
-
-
-def complaint(about: object, error: StepError) -> tuple[str, str]:
-    """An error as a complaint, with message and hint in one."""
-    return str(about or ""), f"{error.message}. {error.hint}" if error.hint else error.message
-
-
-def _less(entry: dict[str, Any], without: frozenset[str]) -> dict[str, Any]:
-    return {key: value for key, value in entry.items() if key not in without}
+    present = set(codes)
+    return next((code for code in _WORST_FIRST if code in present), ExitCode.DONE)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from step.emulator.admission import Admission, Place
 from step.emulator.binary_authorization import BinaryAuthorization
 from step.emulator.grafeas import Grafeas
-from step.model.admission import Attested, Request, Unattested, Verdict, evaluate
+from step.model.admission import Attested, Evidence, Request, Unattested, evaluate
 from step.model.image import ImageRef
 from step.model.keys import Algorithm
 from step.model.names import AttestorName
@@ -187,7 +187,7 @@ def test_they_admit_and_deny_the_same_in_the_same_words(
     said: dict[tuple[str, str], bool],
     request: Request,
 ) -> None:
-    def verdict(name: AttestorName, image: ImageRef) -> Verdict:
+    def verdict(name: AttestorName, image: ImageRef) -> Evidence:
         genuine = said.get((str(name), str(image.digest)), False)
         return Attested("key", "occurrence") if genuine else Unattested()
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from step.attest import Receipt, Status, Terms, attest
+from step.attest import Receipt, Settings, Status, attest
 from step.cloud.connection import Connection
 from step.model.image import ImageRef
 from step.model.keys import Algorithm
@@ -236,7 +236,7 @@ def test_what_exists_is_told_as_it_is_stored(make_world: Callable[..., World]) -
         signer = pkix_signer(one)
         connection = Connection(world.clock, {}, world.emulator.grpc_address)
         image, attestor = ImageRef.parse(IMAGE), AttestorName.parse(ATTESTOR)
-        *_, receipt = attest([image], [attestor], signer, connection, Terms())
+        *_, receipt = attest([image], [attestor], signer, connection, Settings())
         assert isinstance(receipt, Receipt)
         assert receipt.status is Status.EXISTING
         assert (receipt.payload, receipt.signature) == (payload, signatures[number]["signature"])

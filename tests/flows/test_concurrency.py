@@ -9,7 +9,7 @@ from functools import cached_property
 
 import pytest
 
-from step.attest import Event, Receipt, Status, Terms, attest
+from step.attest import Event, Receipt, Settings, Status, attest
 from step.cloud.connection import Connection
 from step.errors import BadInput
 from step.events import Failure
@@ -58,7 +58,7 @@ def run(
 
     def start(signer: Signer, images: Sequence[ImageRef], events: list[Event]) -> World:
         connection = Connection(world.clock, {}, world.emulator.grpc_address)
-        for event in attest(images, [NAME], signer, connection, Terms()):
+        for event in attest(images, [NAME], signer, connection, Settings()):
             events.append(event)
         return world
 
@@ -113,7 +113,7 @@ def test_two_runs_at_the_same_time_make_one_attestation(make_world: Callable[...
     def start() -> None:
         connection = Connection(world.clock, {}, world.emulator.grpc_address)
         signer = Watched(lambda _: barrier.wait(), algorithm)
-        events.extend(attest(IMAGES[:1], [NAME], signer, connection, Terms()))
+        events.extend(attest(IMAGES[:1], [NAME], signer, connection, Settings()))
 
     other = threading.Thread(target=start)
     other.start()
@@ -129,7 +129,7 @@ def test_an_attestor_that_is_given_twice_is_read_once(make_world: Callable[..., 
     world = make_world(pkix_seed(P256))
     connection = Connection(world.clock, {}, world.emulator.grpc_address)
     signer = Watched(lambda _: None)
-    events = list(attest(IMAGES[:1], [NAME, NAME], signer, connection, Terms()))
+    events = list(attest(IMAGES[:1], [NAME, NAME], signer, connection, Settings()))
     assert len([one for one in events if isinstance(one, Receipt)]) == 1
     assert world.count("GetAttestor") == world.count("CreateOccurrence") == 1
 
@@ -148,5 +148,5 @@ def test_attesting_nothing_is_never_what_was_meant(
     connection = Connection(kms_world.clock, {}, kms_world.emulator.grpc_address)
     signer = Watched(lambda _: None)
     with pytest.raises(BadInput, match="nothing to attest"):
-        next(attest(images, attestors, signer, connection, Terms()))
+        next(attest(images, attestors, signer, connection, Settings()))
     assert kms_world.methods == []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from step.cli.run import is_loopback
+from step.cli.connection import is_loopback
 from tests.flows.notes import errors, public, put, signed
 from tests.results.runner import commands
 from tests.results.runner import outputs as read_outputs

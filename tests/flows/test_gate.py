@@ -245,7 +245,7 @@ def test_a_bug_or_an_interrupt_starts_nothing(
     note.clock.when_it_passes = interrupt
     assert gate(note, command=["start"]).code == 130
     put(note, signed())
-    monkeypatch.setattr("step.model.attestation.Attestor.judge", broken)
+    monkeypatch.setattr("step.model.attestation.Attestor.statements", broken)
     assert gate(note, command=["start"]).code == 1
     assert programs.run == []
 

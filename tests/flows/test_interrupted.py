@@ -204,7 +204,7 @@ def test_list_and_discover_say_that_they_were_ended(
     kms_world: World, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], kind: str
 ) -> None:
     """An empty list must not look like an answer."""
-    owner = "step.gate.listing" if kind == "attestations" else "step.discovery.find.find_images"
+    owner = "step.listing.listing" if kind == "attestations" else "step.discovery.find.find_images"
 
     def cut_off(*_: object, **__: object) -> None:
         end()

@@ -16,7 +16,7 @@ import yaml
 from step.cloud.connection import Connection
 from step.emulator import faults
 from step.errors import BadInput
-from step.evaluate import Judge, decide
+from step.evaluate import Admission, decide
 from step.model.admission import Request
 from step.model.image import ImageRef
 from step.model.payload import Payload
@@ -402,7 +402,7 @@ def test_nothing_to_judge_is_bad_input(kms_world: World) -> None:
     connection = Connection(kms_world.clock, {}, kms_world.emulator.grpc_address)
     parsed = Policy.from_mapping(policy(), "here")
     with pytest.raises(BadInput, match="no image"):
-        list(decide([], Judge(parsed, Request()), connection))
+        list(decide([], Admission(parsed, Request()), connection))
 
 
 def test_the_verb_alone_shows_its_help(kms_world: World) -> None:

@@ -16,10 +16,12 @@ from grafeas import grafeas_v1
 
 from step.emulator import faults
 from step.errors import BadInput
-from step.gate import listing, passes, verify
+from step.gate import passes
+from step.listing import listing
 from step.model.attestation import Requirement, Signature
 from step.model.image import ImageRef
 from step.model.names import AttestorName
+from step.verify import verify
 from tests.flows.notes import (
     KEY_ID,
     OTHER_ID,
@@ -400,7 +402,7 @@ def test_a_bug_is_no_yes(kms_world: World, monkeypatch: pytest.MonkeyPatch) -> N
         raise LookupError
 
     kms_world.attest()
-    monkeypatch.setattr("step.model.attestation.Attestor.judge", broken)
+    monkeypatch.setattr("step.model.attestation.Attestor.statements", broken)
     result = ask(kms_world)
     assert result.code == 1
     assert "this is a bug" in errors(result)[0]["message"]

@@ -12,11 +12,11 @@ from step.errors import BadInput, Unverified
 from step.model.attestation import (
     Attestation,
     Attestor,
-    Judged,
     Occurrence,
     Rejected,
     Requirement,
     Signature,
+    Statement,
     Verified,
 )
 from step.model.bounds import PAYLOAD_BYTES, SIGNATURE_BYTES, SIGNATURES, TEXT_LENGTH
@@ -206,7 +206,7 @@ def test_an_occurrence_is_about_the_digest_that_it_names(resource_uri: str, abou
 
 def test_each_signature_is_judged_in_its_place() -> None:
     found = occurrence(Signature("urn:x", b""), ec(PAYLOAD), Signature(PGP.id, b"bad"))
-    unknown, held, bad = ATTESTOR.judge(found, IMAGE)
+    unknown, held, bad = ATTESTOR.statements(found, IMAGE)
     assert held == Verified(found, IMAGE, EC)
     assert isinstance(unknown, Rejected)
     assert isinstance(bad, Rejected)
@@ -218,7 +218,7 @@ def test_each_signature_is_judged_in_its_place() -> None:
 @pytest.mark.parametrize("kind", ["VULNERABILITY", "", "attestation"])
 def test_another_kind_is_rejected_whatever_it_holds(kind: str) -> None:
     found = replace(occurrence(ec(PAYLOAD)), kind=kind)
-    [only] = ATTESTOR.judge(found, IMAGE)
+    [only] = ATTESTOR.statements(found, IMAGE)
     assert isinstance(only, Rejected)
     assert "not an attestation" in only.reason
 
@@ -242,7 +242,7 @@ def test_what_is_over_a_bound_is_one_rejection_and_nobody_looks_at_it(
 ) -> None:
     monkeypatch.delattr("cryptography.hazmat.primitives.serialization.load_der_public_key")
     found = Occurrence("projects/p/occurrences/1", IMAGE.resource_uri, attestation)
-    [only] = ATTESTOR.judge(found, IMAGE)
+    [only] = ATTESTOR.statements(found, IMAGE)
     assert isinstance(only, Rejected)
     assert only.key_id is None
     assert says in only.reason
@@ -261,7 +261,7 @@ def test_a_signature_over_the_bound_is_rejected_and_the_one_beside_it_counts(
 ) -> None:
     monkeypatch.delattr("pysequoia.verify")
     huge = Signature(PGP.id, bytes(SIGNATURE_BYTES + 1))
-    bad, good = ATTESTOR.judge(occurrence(huge, ec(PAYLOAD)), IMAGE)
+    bad, good = ATTESTOR.statements(occurrence(huge, ec(PAYLOAD)), IMAGE)
     assert isinstance(bad, Rejected)
     assert "131073 bytes are over the 131072 allowed" in bad.reason
     assert isinstance(good, Verified)
@@ -280,7 +280,7 @@ def test_whatever_a_library_raises_is_one_rejection(
 
     found = occurrence(pgp(PAYLOAD), ec(PAYLOAD))
     monkeypatch.setattr("pysequoia.verify", fail)
-    bad, good = ATTESTOR.judge(found, IMAGE)
+    bad, good = ATTESTOR.statements(found, IMAGE)
     assert isinstance(bad, Rejected)
     assert bad.reason.endswith(f"fail that verifies it: {type(failure).__name__}")
     assert isinstance(good, Verified)
@@ -294,14 +294,14 @@ def test_who_interrupts_is_not_taken_for_a_failure(monkeypatch: pytest.MonkeyPat
     found = occurrence(pgp(PAYLOAD))
     monkeypatch.setattr("pysequoia.verify", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        ATTESTOR.judge(found, IMAGE)
+        ATTESTOR.statements(found, IMAGE)
 
 
 def test_a_rejection_keeps_neither_bytes_nor_more_text_than_is_shown() -> None:
     long = "x" * 1_000_000
     uri = f"https://{long}@{OTHER.digest}"
     found = Occurrence("o", uri, Attestation(b"p", (Signature(long, b"s"), ec(PAYLOAD))))
-    for one in ATTESTOR.judge(found, IMAGE):
+    for one in ATTESTOR.statements(found, IMAGE):
         assert isinstance(one, Rejected)
         assert one.occurrence.attestation == Attestation(b"", ())
         texts = [one.reason, one.key_id or "", one.occurrence.resource_uri]
@@ -311,7 +311,7 @@ def test_a_rejection_keeps_neither_bytes_nor_more_text_than_is_shown() -> None:
 @given(st.lists(st.sampled_from(MADE), max_size=4), st.sampled_from([IMAGE, OTHER, ELSEWHERE]))
 def test_judging_and_verifying_agree(made: list[Made], image: ImageRef) -> None:
     found = occurrence(*(one.signature for one in made), image=image)
-    judged = ATTESTOR.judge(found, image)
+    judged = ATTESTOR.statements(found, image)
     assert len(judged) == max(len(made), 1)
     keys = [one.key for one in judged if isinstance(one, Verified)]
     try:
@@ -320,7 +320,7 @@ def test_judging_and_verifying_agree(made: list[Made], image: ImageRef) -> None:
         assert keys == []
 
 
-def held(*keys: Key) -> list[Judged]:
+def held(*keys: Key) -> list[Statement]:
     return [Verified(occurrence(), IMAGE, key) for key in keys]
 
 
@@ -352,7 +352,7 @@ UNMET: list[tuple[Requirement, tuple[Key, ...], list[Key], str | None]] = [
 def test_what_a_requirement_lacks(
     requirement: Requirement, keys: tuple[Key, ...], holding: list[Key], unmet: str | None
 ) -> None:
-    judged: list[Judged] = [REJECTED, *held(*holding), REJECTED]
+    judged: list[Statement] = [REJECTED, *held(*holding), REJECTED]
     assert requirement.unmet(attestor(*keys), judged) == unmet
 
 

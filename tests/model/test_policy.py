@@ -16,9 +16,9 @@ from step.model.admission import (
     UNTRUSTED,
     Attested,
     Decision,
+    Evidence,
     Request,
     Unattested,
-    Verdict,
     evaluate,
 )
 from step.model.image import ImageRef
@@ -56,12 +56,12 @@ def judge(
     policy: Policy | AdmissionRule,
     image: str = IMAGE,
     request: Request = NOWHERE,
-    says: Mapping[AttestorName, Verdict] | None = None,
+    says: Mapping[AttestorName, Evidence] | None = None,
     **given: Any,
 ) -> Decision:
     """Evaluate, with what attestors say; one that is not named there must not be asked."""
 
-    def verdict(name: AttestorName, about: ImageRef) -> Verdict:
+    def verdict(name: AttestorName, about: ImageRef) -> Evidence:
         assert str(about) == image
         return (says or {})[name]
 
@@ -150,7 +150,7 @@ def test_every_mode_with_every_kind_of_name(
 )
 @pytest.mark.parametrize("enforcement", EnforcementMode)
 def test_every_attestor_must_attest(
-    says: dict[AttestorName, Verdict], admitted: bool | None, enforcement: EnforcementMode
+    says: dict[AttestorName, Evidence], admitted: bool | None, enforcement: EnforcementMode
 ) -> None:
     """What could not be asked is neither yes nor no, unless another's no settles it."""
     rule = require(A, B, enforcement=enforcement)
@@ -161,7 +161,7 @@ def test_every_attestor_must_attest(
     found = judge(rule, says=says)
     assert bool(found.denial) is not admitted
     assert found.admitted is (admitted or enforcement is DRY_RUN)
-    assert found.verdicts == tuple(says.items())
+    assert found.evidence == tuple(says.items())
 
 
 def test_a_denial_reads_like_that_of_binary_authorization() -> None:

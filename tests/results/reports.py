@@ -11,7 +11,7 @@ from step.errors import BadInput, NotVisible, Refused, StepError
 from step.events import Failure
 from step.model.image import ImageRef
 from step.model.names import AttestorName, NoteName
-from step.results.report import Report
+from step.results.result import Goal, Result
 
 APP = ImageRef.parse("eu.gcr.io/p/app@sha256:" + "a" * 64)
 WEB = ImageRef.parse("docker.io/me/web@sha256:" + "b" * 64)
@@ -38,12 +38,12 @@ REFUSED = Failure(WEB, PROD, Refused("the attestor says no", "Register the key."
 UNUSABLE = Failure(None, None, BadInput("no image was given"))
 
 
-def report(*parts: Receipt | Failure, build: str | None = None) -> Report:
-    return Report(
+def report(*parts: Receipt | Failure, build: str | None = None) -> Result:
+    return Result(
+        Goal.ATTESTED,
         tuple(part for part in parts if isinstance(part, Receipt)),
         tuple(part for part in parts if isinstance(part, Failure)),
         build,
-        "1.2.3",
     )
 
 
@@ -103,7 +103,7 @@ HOSTILE = st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=8).ma
 
 
 @st.composite
-def hostile_reports(draw: st.DrawFn) -> Report:
+def hostile_reports(draw: st.DrawFn) -> Result:
     """Reports in which everything that is free text is hostile."""
     receipts = st.builds(
         Receipt,

@@ -12,8 +12,7 @@ from hypothesis import given
 from step.discovery.record import Discovered, Origin
 from step.events import Progress
 from step.results.console import Terminal
-from step.results.receipts import discovery
-from step.results.report import Report
+from step.results.result import Goal, Result
 from tests.results import runner
 from tests.results.reports import (
     APP,
@@ -49,11 +48,10 @@ class Stream(io.TextIOWrapper):
         return written.getvalue().decode(self.encoding)
 
 
-def show(whole: Report, out: Stream, err: Stream, environ: dict[str, str]) -> None:
+def show(whole: Result, out: Stream, err: Stream, environ: dict[str, str]) -> None:
     terminal = Terminal(out, err, environ)
-    terminal.result(whole.lines())
-    for about, error in whole.errors():
-        terminal.error(about, error)
+    terminal.result(whole)
+    terminal.errors(whole)
 
 
 def test_plain() -> None:
@@ -79,11 +77,11 @@ def test_plain() -> None:
 
 def test_discovered() -> None:
     out, err = Stream(), Stream()
-    found = [
+    found = (
         Discovered(APP, Origin("the registry", tag="v1\n::error::x")),
         Discovered(WEB, Origin("-")),
-    ]
-    Terminal(out, err, {}).result(discovery(found, []).lines())
+    )
+    Terminal(out, err, {}).result(Result(Goal.DISCOVERED, found))
     assert err.text() == ""
     assert out.text().splitlines() == [
         str(APP),
@@ -147,7 +145,7 @@ def test_what_a_stream_cannot_show_is_escaped(encoding: str, is_terminal: bool) 
 
 
 @given(hostile_reports())
-def test_a_hostile_report_is_no_command(hostile: Report) -> None:
+def test_a_hostile_report_is_no_command(hostile: Result) -> None:
     plain, coloured = (Stream(), Stream()), (Stream(terminal=True), Stream(terminal=True))
     show(hostile, *plain, {})
     show(hostile, *coloured, {"TERM": "xterm", "COLUMNS": "10"})

@@ -12,8 +12,8 @@ import pytest
 
 from step.errors import BadInput
 from step.results import cloudbuild
+from step.results.document import document
 from step.results.files import append, write_whole
-from step.results.result import document
 from tests.results.reports import CREATED, REFUSED, report
 
 

@@ -17,7 +17,7 @@ from step.errors import BadInput, Refused
 from step.events import Failure
 from step.model.names import AttestorName
 from step.results import github
-from step.results.report import Report
+from step.results.result import Result
 from step.results.text import one_line
 from tests.results import runner
 from tests.results.reports import (
@@ -130,7 +130,7 @@ def test_any_value_returns_from_the_file(values: list[str]) -> None:
 
 
 @given(hostile_reports())
-def test_hostile_outputs(hostile: Report) -> None:
+def test_hostile_outputs(hostile: Result) -> None:
     expected = github.outputs(hostile)
     text = "".join(github.heredoc(*one, "END-1") for one in expected.items())
     assert runner.outputs(text) == expected
@@ -155,7 +155,7 @@ def test_a_title_cannot_end_itself() -> None:
 
 
 @given(hostile_reports())
-def test_hostile_annotations(hostile: Report) -> None:
+def test_hostile_annotations(hostile: Result) -> None:
     commands = runner.commands(github.annotate(hostile))
     assert [command.name for command in commands] == ["error"] * len(hostile.failures)
     for command, one in zip(commands, hostile.failures, strict=True):
@@ -206,16 +206,16 @@ def test_summary() -> None:
 
 
 @given(hostile_reports())
-def test_a_hostile_summary_is_text_in_cells(hostile: Report) -> None:
+def test_a_hostile_summary_is_text_in_cells(hostile: Result) -> None:
     text = github.summary(hostile)
     tables = text.split("\n\n")[1:-1]
     assert all(table.startswith("<table>\n") for table in tables)
     assert all(table.endswith("</table>") for table in tables)
     found = Cells(text)
     assert found.tags <= {"table", "tr", "th", "td", "code"}
-    assert len(found.cells) == 4 * len(hostile.failures) + 5 * len(hostile.receipts)
+    assert len(found.cells) == 4 * len(hostile.failures) + 5 * len(hostile.rows)
     ids = found.cells[4 * len(hostile.failures) :][4::5]
-    assert ids == [one_line(one.public_key_id) for one in hostile.receipts]
+    assert ids == [one_line(key_id) for view in hostile.views() for _, key_id in view.evidence]
 
 
 @given(st.integers(-10, 4000))

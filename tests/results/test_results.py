@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import io
 import json
-from typing import TypeAlias
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from step.errors import ExitCode, NotAllowed, Refused, Unavailable
-from step.evaluate import Undecided
 from step.events import Failure, Passed
-from step.gate import Verdict
 from step.model.admission import Attested, Decision, Unattested
 from step.model.attestation import Attestation, Occurrence, Rejected
 from step.model.names import NoteName
 from step.results import github
 from step.results.console import Terminal
-from step.results.decisions import Evaluation
-from step.results.report import Report
-from step.results.result import document, fitted
-from step.results.verdicts import Verification
+from step.results.document import document, fitted, tree
+from step.results.result import Goal, Result
+from step.verify import Verdict
 from tests.results import runner
 from tests.results.reports import APP, CREATED, HOSTILE, PROD, QA, WEB
 from tests.results.test_github import Cells
 
-AnyResult: TypeAlias = Report | Verification | Evaluation
 IMAGES = st.sampled_from([APP, WEB])
 ERRORS = st.builds(Refused, HOSTILE, HOSTILE) | st.builds(Unavailable, HOSTILE, HOSTILE)
 FAILURES = st.builds(Failure, st.none() | IMAGES, st.none() | st.just(QA), ERRORS)
@@ -39,7 +34,7 @@ DECISIONS = st.builds(
     admitted=st.booleans(),
     by=HOSTILE,
     denial=HOSTILE,
-    verdicts=st.tuples(
+    evidence=st.tuples(
         st.tuples(
             st.just(QA),
             st.builds(Attested, HOSTILE, HOSTILE)
@@ -49,7 +44,7 @@ DECISIONS = st.builds(
     ),
     warnings=st.tuples(HOSTILE),
 )
-UNDECIDED = st.builds(Undecided, st.none() | NAMES | HOSTILE, ERRORS)
+UNDECIDED = st.builds(Failure, st.none() | NAMES | HOSTILE, st.none(), ERRORS)
 REJECTED = st.builds(
     Rejected,
     st.builds(Occurrence, HOSTILE, HOSTILE, st.just(Attestation(b"", ()))),
@@ -67,29 +62,22 @@ VERDICTS = st.builds(
 )
 
 
+PASSED = st.builds(Passed, IMAGES, st.just("scan"), HOSTILE)
+
+
 def some(one: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[object, ...]]:
     return st.lists(one, max_size=3).map(tuple)
 
 
-RESULTS: st.SearchStrategy[AnyResult] = st.one_of(
-    st.builds(Verification, some(VERDICTS), some(FAILURES)),
-    st.builds(
-        Evaluation, some(DECISIONS), some(st.builds(Undecided, st.none() | NAMES | HOSTILE, ERRORS))
-    ),
-    st.builds(
-        Report,
-        receipts=st.just(()),
-        failures=some(FAILURES),
-        build=st.none(),
-        version=st.just("1.2.3"),
-        passed=st.tuples(st.builds(Passed, IMAGES, st.just("scan"), HOSTILE)),
-        decisions=some(DECISIONS),
-    ),
+RESULTS: st.SearchStrategy[Result] = st.one_of(
+    st.builds(Result, st.just(Goal.VERIFIED), some(VERDICTS), some(FAILURES)),
+    st.builds(Result, st.just(Goal.ADMITTED), some(DECISIONS), some(UNDECIDED)),
+    st.builds(Result, st.just(Goal.ATTESTED), some(PASSED | DECISIONS), some(FAILURES)),
 )
 
 
 @given(RESULTS)
-def test_nothing_hostile_leaves_its_place(result: AnyResult) -> None:
+def test_nothing_hostile_leaves_its_place(result: Result) -> None:
     outputs = github.outputs(result)
     file = "".join(github.heredoc(*one, "END-1") for one in outputs.items())
     assert runner.outputs(file) == outputs
@@ -97,21 +85,20 @@ def test_nothing_hostile_leaves_its_place(result: AnyResult) -> None:
     assert [one.name for one in annotations] == ["error"] * len(list(result.complaints()))
     page = Cells(github.summary(result))
     assert page.tags <= {"table", "tr", "th", "td", "code"}
-    assert len(page.cells) == sum(len(head) * len(rows) for head, rows in result.tables())
+    assert len(page.cells) == sum(len(head) * len(rows) for head, rows in github.tables(result))
     text = document(result)
     assert text.isascii()
     assert runner.commands(text) == []
-    assert json.loads(text) == json.loads(json.dumps(result.tree()))
+    assert json.loads(text) == json.loads(json.dumps(tree(result)))
     assert len(fitted(result, 200)) <= 200 or set(json.loads(fitted(result, 200))) > {"omitted"}
 
 
 @given(RESULTS)
-def test_a_log_of_it_holds_no_command(result: AnyResult) -> None:
+def test_a_log_of_it_holds_no_command(result: Result) -> None:
     out, err = io.StringIO(), io.StringIO()
     terminal = Terminal(out, err, {})
-    terminal.result(result.lines())
-    for about, error in result.errors():
-        terminal.error(about, error)
+    terminal.result(result)
+    terminal.errors(result)
     for text in (out.getvalue(), err.getvalue()):
         assert text.isascii()
         assert runner.commands(text) == []
@@ -119,7 +106,7 @@ def test_a_log_of_it_holds_no_command(result: AnyResult) -> None:
 
 
 @given(RESULTS)
-def test_an_image_that_anything_speaks_against_is_no_output(result: AnyResult) -> None:
+def test_an_image_that_anything_speaks_against_is_no_output(result: Result) -> None:
     """What a deploy step takes from the outputs is what all that was asked is a yes of."""
     against = {about for about, _ in result.complaints()}
     assert against.isdisjoint(map(str, result.images))
@@ -127,17 +114,22 @@ def test_an_image_that_anything_speaks_against_is_no_output(result: AnyResult) -
 
 
 @given(RESULTS, ERRORS)
-def test_an_error_more_is_never_better(result: AnyResult, error: Refused) -> None:
+def test_an_error_more_is_never_better(result: Result, error: Refused) -> None:
     worse = result.with_error(error)
     assert worse.status == "failed"
     assert worse.exit_code
     assert set(worse.images) <= set(result.images)
 
 
-@pytest.mark.parametrize("result", [Verification((), ()), Evaluation((), ())])
-def test_nothing_asked_is_no_yes(result: Verification | Evaluation) -> None:
+@pytest.mark.parametrize("goal", [Goal.ATTESTED, Goal.VERIFIED, Goal.ADMITTED])
+def test_nothing_asked_is_no_yes(goal: Goal) -> None:
+    result = Result(goal)
     assert (result.status, result.exit_code) == ("failed", ExitCode.REFUSED)
     assert result.images == ()
+
+
+def verified(*rows: Verdict, failures: tuple[Failure, ...] = ()) -> Result:
+    return Result(Goal.VERIFIED, rows, failures)
 
 
 def test_an_image_is_no_output_when_one_attestor_of_two_says_no() -> None:
@@ -145,30 +137,33 @@ def test_an_image_is_no_output_when_one_attestor_of_two_says_no() -> None:
         Verdict(APP, name, NoteName("p", "n"), (), unmet)
         for name, unmet in ((QA, None), (PROD, "no attestation"))
     )
-    assert Verification((yes,), ()).images == (APP,)
-    assert Verification((yes, no), ()).images == ()
+    assert verified(yes).images == (APP,)
+    assert verified(yes, no).images == ()
     unasked = Failure(WEB, QA, Unavailable("x"))
-    assert Verification((yes, no), (unasked,)).exit_code is ExitCode.REFUSED
-    assert Verification((yes,), (unasked,)).exit_code is ExitCode.UNAVAILABLE
-    assert Verification((yes,), (Failure(APP, PROD, NotAllowed("x")),)).images == ()
+    assert verified(yes, no, failures=(unasked,)).exit_code is ExitCode.REFUSED
+    assert verified(yes, failures=(unasked,)).exit_code is ExitCode.UNAVAILABLE
+    assert verified(yes, failures=(Failure(APP, PROD, NotAllowed("x")),)).images == ()
 
 
 def test_an_attestation_of_a_denied_image_is_no_output() -> None:
     """One attestor's word is not enough where the rule asks for two."""
-    verdicts = ((QA, Attested("key", "occurrence")), (PROD, Unattested()))
-    denied = Decision(str(APP), False, "rule", denial="no", verdicts=verdicts)
-    found = Evaluation((denied,), ())
+    evidence = ((QA, Attested("key", "occurrence")), (PROD, Unattested()))
+    denied = Decision(str(APP), False, "rule", denial="no", evidence=evidence)
+    found = Result(Goal.ADMITTED, (denied,))
     assert (found.images, found.attestations, found.public_key_ids) == ((), (), ())
-    admitted = Evaluation((Decision(str(APP), True, "rule", verdicts=verdicts[:1]),), ())
+    admitted = Result(Goal.ADMITTED, (Decision(str(APP), True, "rule", evidence=evidence[:1]),))
     assert (admitted.attestations, admitted.public_key_ids) == (("occurrence",), ("key",))
 
 
 def test_a_check_that_passed_is_no_attestation() -> None:
     passed = Passed(APP, "scan", "nothing found")
-    only = Report((), (), None, "1", passed=(passed,))
-    assert (only.status, only.goal, only.images) == ("checked", "checked", ())
-    assert list(only.lines()) == [("passed ", str(APP)), ("  scan        ", "nothing found")]
-    both = Report((CREATED,), (), None, "1", passed=(passed,))
-    assert (both.status, both.goal, both.images) == ("created", "attested", (APP,))
-    refused = Report((), (Failure(APP, None, Refused("no")),), None, "1", passed=(passed,))
-    assert (refused.status, refused.goal) == ("failed", "attested")
+    only = Result(Goal.ATTESTED, (passed,))
+    assert (only.status, only.images) == ("checked", ())
+    assert [*next(only.views()).lines()] == [
+        ("passed ", str(APP)),
+        ("  scan        ", "nothing found"),
+    ]
+    both = Result(Goal.ATTESTED, (passed, CREATED))
+    assert (both.status, both.images) == ("created", (APP,))
+    refused = Result(Goal.ATTESTED, (passed,), (Failure(APP, None, Refused("no")),))
+    assert refused.status == "failed"
