@@ -29,6 +29,13 @@ class ConnectionOptions:
         "waits that are asked for.",
         "DURATION",
     )
+    retry_for: str = option(
+        HOW,
+        "How long a call that fails in passing is repeated, as where a quota is exhausted: 90s, 1m "
+        "or 15m.",
+        "DURATION",
+        "1m",
+    )
     allow_emulator: bool = option(
         HOW,
         "Take an emulator that is not on this machine, and let what it says open a gate.",
@@ -60,7 +67,8 @@ class ConnectionOptions:
                 "Use an emulator on 127.0.0.1; or say on the command line that this one is meant: "
                 "--allow-emulator.",
             )
-        return Connection(program.clock, program.environ, emulator, deadline)
+        retry_for = parse_duration(self.retry_for, "--retry-for")
+        return Connection(program.clock, program.environ, emulator, deadline, retry_for)
 
     def require_real(self, program: Program) -> None:
         """Raise BadInput where an emulator would open a gate that leads to a command.

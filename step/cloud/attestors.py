@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from google.cloud import binaryauthorization_v1 as api
 from grafeas import grafeas_v1
 
-from step.cloud.connection import BINARY_AUTHORIZATION, Connection
-from step.cloud.failures import Method, brief
+from step.cloud.connection import Connection
+from step.cloud.failures import brief
+from step.cloud.methods import GET_ATTESTOR, LIST_ATTESTORS, VALIDATE
 from step.cloud.pages import pages
 from step.errors import BadInput, Refused, Unavailable, Unverified
 from step.model.attestation import Attestation, Attestor
@@ -18,21 +19,6 @@ from step.model.image import ImageRef
 from step.model.keys import Algorithm, Key, PgpKey, PkixKey, UnusableKey
 from step.model.names import AttestorName, NoteName, ProjectName
 
-_GET = Method(
-    "GetAttestor", BINARY_AUTHORIZATION, "roles/binaryauthorization.attestorsViewer", "the attestor"
-)
-_LIST = Method(
-    "ListAttestors",
-    BINARY_AUTHORIZATION,
-    "roles/binaryauthorization.attestorsViewer",
-    "the project",
-)
-_VALIDATE = Method(
-    "ValidateAttestationOccurrence",
-    BINARY_AUTHORIZATION,
-    "roles/binaryauthorization.attestorsVerifier",
-    "the attestor",
-)
 # service.proto, ListAttestorsRequest: the server may return fewer.
 _PAGE_SIZE = 100
 _ALGORITHM_NAMES = {
@@ -53,7 +39,7 @@ class Attestors:
         not hide the others.
         """
         found = self._connection.call(
-            _GET,
+            GET_ATTESTOR,
             self._connection.attestors.get_attestor,
             api.GetAttestorRequest(name=str(name)),
             str(name),
@@ -81,7 +67,7 @@ class Attestors:
         """
         request = api.ListAttestorsRequest(parent=str(project), page_size=_PAGE_SIZE)
         listed = self._connection.attestors.list_attestors
-        for page in pages(self._connection, _LIST, listed, request, str(project)):
+        for page in pages(self._connection, LIST_ATTESTORS, listed, request, str(project)):
             for found in page.attestors:
                 if any(key.id == key_id for key in found.user_owned_grafeas_note.public_keys):
                     yield AttestorName.parse(found.name)
@@ -93,7 +79,7 @@ class Attestors:
         the service's reason, Unavailable when its answer is neither yes nor no.
         """
         answer = self._connection.call(
-            _VALIDATE,
+            VALIDATE,
             self._connection.validation.validate_attestation_occurrence,
             api.ValidateAttestationOccurrenceRequest(
                 attestor=str(attestor.name),

@@ -5,12 +5,10 @@ from __future__ import annotations
 from google.cloud.devtools import cloudbuild_v1 as api
 from google.protobuf.json_format import MessageToDict
 
-from step.cloud.connection import CLOUD_BUILD, Connection
-from step.cloud.failures import Method
+from step.cloud.connection import Connection
+from step.cloud.methods import GET_BUILD
 from step.errors import NotFound, Unavailable
 from step.model.build import Build, BuildName
-
-_GET = Method("GetBuild", CLOUD_BUILD, "roles/cloudbuild.builds.viewer", "the build's project")
 
 
 class Builds:
@@ -23,7 +21,7 @@ class Builds:
         """Read a build in any region; needs roles/cloudbuild.builds.viewer on its project."""
         try:
             found = self._connection.call(
-                _GET,
+                GET_BUILD,
                 self._connection.builds.get_build,
                 # The client takes the region from the name and sends it as the routing header.
                 api.GetBuildRequest(name=str(name), project_id=name.project, id=name.id),

@@ -15,9 +15,17 @@ from google.api_core.exceptions import GoogleAPICallError
 
 from step import __version__
 from step.clock import Clock
-from step.cloud.failures import Method, brief, is_too_large, is_transient, translate, translate_auth
-from step.concurrency import Deadline
-from step.errors import AnswerLost, BadInput, NotAllowed, TooLarge
+from step.cloud.failures import (
+    brief,
+    is_too_large,
+    is_transient,
+    retry_delay,
+    translate,
+    translate_auth,
+)
+from step.cloud.methods import BINARY_AUTHORIZATION, CLOUD_BUILD, CONTAINER_ANALYSIS, KMS, Method
+from step.concurrency import Deadline, Pace
+from step.errors import BadInput, NotAllowed
 from step.model.bounds import RECEIVED_BYTES
 
 if TYPE_CHECKING:
@@ -31,11 +39,6 @@ if TYPE_CHECKING:
     from google.cloud.kms_v1 import KeyManagementServiceClient
     from grafeas.grafeas_v1 import GrafeasClient
 
-KMS = "cloudkms.googleapis.com"
-BINARY_AUTHORIZATION = "binaryauthorization.googleapis.com"
-CONTAINER_ANALYSIS = "containeranalysis.googleapis.com"
-CLOUD_BUILD = "cloudbuild.googleapis.com"
-
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 # gcloud's own way to point an API elsewhere, a private endpoint for example
 # (https://cloud.google.com/sdk/gcloud/reference/config/set, api_endpoint_overrides).
@@ -46,10 +49,9 @@ _OVERRIDES = {
     CLOUD_BUILD: "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDBUILD",
 }
 
-# How long one call may take, and how long a call that fails in passing is repeated. The official
-# clients leave ValidateAttestationOccurrence without any limit.
+# How long one call may take. The official clients leave ValidateAttestationOccurrence without any
+# limit.
 _CALL_TIMEOUT = timedelta(seconds=30)
-_PATIENCE = timedelta(seconds=60)
 _FIRST_PAUSE = timedelta(seconds=0.25)
 _LONGEST_PAUSE = timedelta(seconds=8)
 
@@ -65,7 +67,7 @@ class Connection:
 
     With an emulator, everything goes there, anonymously and unencrypted. Without one, Application
     Default Credentials are used (https://cloud.google.com/docs/authentication). Nothing that is
-    asked goes on beyond the deadline.
+    asked goes on beyond the deadline, and a call that fails in passing is repeated for `retry_for`.
     """
 
     def __init__(
@@ -74,10 +76,13 @@ class Connection:
         environ: Mapping[str, str],
         emulator: str | None,
         deadline: Deadline | None = None,
+        retry_for: timedelta = timedelta(minutes=1),
     ) -> None:
         self.clock = clock
         self.deadline = deadline or Deadline(clock)
         self.emulator = emulator
+        self.retry_for = retry_for
+        self._paces: dict[str, Pace] = {}
         self._environ = environ
         self._lock = RLock()
         self._channels: dict[str, grpc.Channel] = {}
@@ -93,94 +98,85 @@ class Connection:
         from google.auth.exceptions import GoogleAuthError
 
         awaited = f"{method.name} of {method.service}"
+        pace = self._paces.setdefault(method.name, Pace())
         started = self.clock.elapsed()
         pause = _FIRST_PAUSE
         while True:
+            sent = pace.permit(self.deadline, awaited)
             timeout = min(_CALL_TIMEOUT, self.deadline.require(awaited))
             try:
-                return remote(request=request, retry=None, timeout=timeout.total_seconds())
+                answer = remote(request=request, retry=None, timeout=timeout.total_seconds())
             except GoogleAPICallError as error:
-                if is_too_large(error):
-                    large = f"{awaited} answered with more than {RECEIVED_BYTES} bytes"
-                    if method.writes:
-                        raise AnswerLost(large) from error
-                    hint = "Somebody has written something large there; see what it is."
-                    raise TooLarge(large, hint) from error
-                if not is_transient(error, method):
+                if is_too_large(error) or not is_transient(error, method):
                     raise translate(error, method, resource, self._account) from error
-                if pause >= self.deadline.left and not method.writes:
+                now = self.clock.elapsed()
+                again = now + pause * random.uniform(0.7, 1.0)  # noqa: S311 - no secret
+                if error.grpc_status_code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                    again = pace.exhausted(sent, now, retry_delay(error))
+                if again >= self.deadline.until and not method.writes:
                     said = error.grpc_status_code.name if error.grpc_status_code else ""
-                    raise self.deadline.over(
-                        f"{awaited} ({said}: {brief(error.message)})"
-                    ) from error
-                if self.clock.elapsed() - started + pause > _PATIENCE:
+                    reason = f"{awaited} ({said}: {brief(error.message)})"
+                    raise self.deadline.over(reason) from error
+                if again - started > self.retry_for:
                     raise translate(error, method, resource, self._account) from error
+                self.deadline.sleep(again - now)
+                pause = min(pause * 2, _LONGEST_PAUSE)
             except GoogleAuthError as error:
                 raise translate_auth(error) from error
-            self.deadline.sleep(pause * random.uniform(0.7, 1.0))  # noqa: S311 - jitter, no secret
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            else:
+                pace.succeeded()
+                return answer
 
     @cached_property
     def kms(self) -> KeyManagementServiceClient:
         """Cloud KMS."""
-        from google.cloud.kms_v1 import KeyManagementServiceClient as Client
-        from google.cloud.kms_v1.services.key_management_service.transports import (
-            KeyManagementServiceGrpcTransport as Transport,
-        )
+        from google.cloud.kms_v1 import KeyManagementServiceClient
 
-        return Client(transport=Transport(channel=self._channel(KMS, Transport)))
+        return self._client(KeyManagementServiceClient, KMS)
 
     @cached_property
     def attestors(self) -> BinauthzManagementServiceV1Client:
         """Binary Authorization: attestors and policies."""
-        from google.cloud.binaryauthorization_v1 import (
-            BinauthzManagementServiceV1Client as Client,
-        )
-        from google.cloud.binaryauthorization_v1.services.binauthz_management_service_v1 import (
-            transports,
-        )
+        from google.cloud.binaryauthorization_v1 import BinauthzManagementServiceV1Client
 
-        transport = transports.BinauthzManagementServiceV1GrpcTransport
-        return Client(transport=transport(channel=self._channel(BINARY_AUTHORIZATION, transport)))
+        return self._client(BinauthzManagementServiceV1Client, BINARY_AUTHORIZATION)
 
     @cached_property
     def system_policy(self) -> SystemPolicyV1Client:
         """Binary Authorization: Google's own policy for its systems."""
-        from google.cloud.binaryauthorization_v1 import SystemPolicyV1Client as Client
-        from google.cloud.binaryauthorization_v1.services.system_policy_v1.transports import (
-            SystemPolicyV1GrpcTransport as Transport,
-        )
+        from google.cloud.binaryauthorization_v1 import SystemPolicyV1Client
 
-        return Client(transport=Transport(channel=self._channel(BINARY_AUTHORIZATION, Transport)))
+        return self._client(SystemPolicyV1Client, BINARY_AUTHORIZATION)
 
     @cached_property
     def validation(self) -> ValidationHelperV1Client:
         """Binary Authorization: the validation of attestations."""
-        from google.cloud.binaryauthorization_v1 import ValidationHelperV1Client as Client
-        from google.cloud.binaryauthorization_v1.services.validation_helper_v1.transports import (
-            ValidationHelperV1GrpcTransport as Transport,
-        )
+        from google.cloud.binaryauthorization_v1 import ValidationHelperV1Client
 
-        return Client(transport=Transport(channel=self._channel(BINARY_AUTHORIZATION, Transport)))
+        return self._client(ValidationHelperV1Client, BINARY_AUTHORIZATION)
 
     @cached_property
     def occurrences(self) -> GrafeasClient:
         """Container Analysis: the notes and occurrences of Grafeas."""
-        from grafeas.grafeas_v1 import GrafeasClient as Client
-        from grafeas.grafeas_v1.services.grafeas.transports import GrafeasGrpcTransport as Transport
+        from grafeas.grafeas_v1 import GrafeasClient
 
-        channel = self._channel(CONTAINER_ANALYSIS, Transport)
-        return Client(transport=Transport(host=CONTAINER_ANALYSIS, channel=channel))
+        return self._client(GrafeasClient, CONTAINER_ANALYSIS)
 
     @cached_property
     def builds(self) -> CloudBuildClient:
         """Cloud Build."""
-        from google.cloud.devtools.cloudbuild_v1 import CloudBuildClient as Client
-        from google.cloud.devtools.cloudbuild_v1.services.cloud_build.transports import (
-            CloudBuildGrpcTransport as Transport,
-        )
+        from google.cloud.devtools.cloudbuild_v1 import CloudBuildClient
 
-        return Client(transport=Transport(channel=self._channel(CLOUD_BUILD, Transport)))
+        return self._client(CloudBuildClient, CLOUD_BUILD)
+
+    def _client(self, client: Callable[..., T], service: str) -> T:
+        """An official client over the one channel to a service.
+
+        Grafeas' own transport has no host (grafeas/services/grafeas/transports/grpc.py).
+        """
+        transport = client.get_transport_class("grpc")  # type: ignore[attr-defined]
+        channel = self._channel(service, transport)
+        return client(transport=transport(host=service, channel=channel))
 
     def access_token(self) -> str | None:
         """An OAuth 2 access token of the account that runs this; None without an account.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from datetime import timedelta
 
 import grpc
 from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
+from google.rpc import error_details_pb2
 
+from step.cloud.methods import Method
 from step.errors import (
     AlreadyExists,
     AnswerLost,
@@ -16,8 +18,10 @@ from step.errors import (
     NotFound,
     Refused,
     StepError,
+    TooLarge,
     Unavailable,
 )
+from step.model.bounds import RECEIVED_BYTES
 
 _NO_CREDENTIALS = (
     "Give Application Default Credentials: google-github-actions/auth before this step on GitHub, "
@@ -39,25 +43,12 @@ _UNANSWERED = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
-    """A remote method: what it is called, what it needs, and whether it writes.
-
-    `role` is the narrowest predefined role that grants it; `on` says on what
-    (https://cloud.google.com/iam/docs/understanding-roles).
-    """
-
-    name: str
-    service: str
-    role: str
-    on: str
-    writes: bool = False
-
-
 def translate(
     error: GoogleAPICallError, method: Method, resource: str, account: str | None
 ) -> StepError:
     """Our error for a call that failed, with the role and the resource in its hint."""
+    if is_too_large(error):
+        return _too_large(method)
     code = error.grpc_status_code
     detail = brief(error.message)
     match code:
@@ -68,19 +59,19 @@ def translate(
         case grpc.StatusCode.NOT_FOUND:
             return NotFound(
                 f"{method.name}: {resource} does not exist ({detail})",
-                f"Check the name of {method.on}, and its project.",
+                f"Check the name of {method.resource}, and its project.",
             )
         case grpc.StatusCode.ALREADY_EXISTS:
             return AlreadyExists(f"{method.name}: {detail}")
         case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.OUT_OF_RANGE:
             return BadInput(
                 f"{method.name}: the request about {resource} was refused as invalid: {detail}",
-                f"Compare what was given with {method.on}.",
+                f"Compare what was given with {method.resource}.",
             )
         case grpc.StatusCode.FAILED_PRECONDITION:
             return Refused(
                 f"{method.name}: {resource} cannot be used: {detail}",
-                f"Bring {method.on} into a usable state, or name another.",
+                f"Bring {method.resource} into a usable state, or name another.",
             )
         case _:
             return _unanswered(error, method)
@@ -107,6 +98,29 @@ def is_too_large(error: GoogleAPICallError) -> bool:
     return exhausted and "Received message larger than max" in error.message
 
 
+def retry_delay(error: GoogleAPICallError) -> timedelta | None:
+    """How long the service asks to be left alone, if it says so: google/rpc/error_details.proto."""
+    for detail in error.details:
+        if isinstance(detail, error_details_pb2.RetryInfo):
+            return timedelta(seconds=max(detail.retry_delay.seconds + 1, 0))
+    return None
+
+
+def quota_of(error: GoogleAPICallError) -> str:
+    """Which quota was exhausted and what it allows, as far as the service says it.
+
+    https://cloud.google.com/apis/design/errors#error_info: of a limit on the rate, ErrorInfo has
+    the metric and its limit; QuotaFailure has whom it is for, and a text.
+    """
+    known = error.metadata or {}
+    told = [known.get(name, "") for name in ("quota_metric", "quota_limit", "quota_limit_value")]
+    for detail in error.details:
+        if isinstance(detail, error_details_pb2.QuotaFailure):
+            for violation in detail.violations:
+                told += [violation.subject, violation.description]
+    return brief(", ".join(filter(None, told))) if any(told) else ""
+
+
 def translate_auth(error: GoogleAuthError) -> StepError:
     """Our error for credentials that are missing, unreadable or refused."""
     if isinstance(error, TransportError) or error.retryable:
@@ -117,6 +131,13 @@ def translate_auth(error: GoogleAuthError) -> StepError:
     if isinstance(error, DefaultCredentialsError):
         return NotAllowed("no usable Google Cloud credentials were found", _NO_CREDENTIALS)
     return NotAllowed("the Google Cloud credentials were refused", _NO_CREDENTIALS)
+
+
+def _too_large(method: Method) -> AnswerLost | TooLarge:
+    large = f"{method.name} of {method.service} answered with more than {RECEIVED_BYTES} bytes"
+    if method.writes:
+        return AnswerLost(large)
+    return TooLarge(large, "Somebody has written something large there; see what it is.")
 
 
 def _denied(
@@ -131,7 +152,7 @@ def _denied(
         )
     return NotAllowed(
         f"{method.name}: permission denied on {resource}",
-        f"Grant {method.role} on {method.on} ({resource}) to "
+        f"Grant {method.roles} ({resource}) to "
         f"{account or 'the account that runs this step'}; a new grant can take minutes to work.",
     )
 
@@ -139,9 +160,11 @@ def _denied(
 def _unanswered(error: GoogleAPICallError, method: Method) -> StepError:
     code, detail = error.grpc_status_code, brief(error.message)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        limit = quota_of(error) or method.quota
         return Unavailable(
-            f"{method.name}: the quota of {method.service} stayed exhausted ({detail})",
-            "Run again later, or ask for more quota.",
+            f"{method.name}: the quota of {method.service} stayed exhausted "
+            f"({detail}{'; ' * bool(limit)}{limit})",
+            "Run again later, with a longer --retry-for, or ask for more quota.",
         )
     if _TOKENLESS in detail:
         return NotAllowed(f"no access token could be had for {method.name}", _NO_CREDENTIALS)

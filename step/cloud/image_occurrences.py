@@ -6,18 +6,12 @@ from collections.abc import Iterator
 
 from grafeas import grafeas_v1
 
-from step.cloud.connection import CONTAINER_ANALYSIS, Connection
-from step.cloud.failures import Method
+from step.cloud.connection import Connection
+from step.cloud.methods import LIST_OCCURRENCES
 from step.cloud.pages import pages
 from step.model.image import ImageRef
 from step.model.names import ProjectName
 
-_LIST = Method(
-    "ListOccurrences",
-    CONTAINER_ANALYSIS,
-    "roles/containeranalysis.occurrences.viewer",
-    "the project that holds the image's records",
-)
 # The most that a page may hold: grafeas/v1/grafeas.proto, ListOccurrencesRequest.page_size.
 _PAGE_SIZE = 1000
 
@@ -34,7 +28,7 @@ def recorded(
         parent=str(project), filter=chosen, page_size=_PAGE_SIZE
     )
     listed = connection.occurrences.list_occurrences
-    for page in pages(connection, _LIST, listed, request, str(project)):
+    for page in pages(connection, LIST_OCCURRENCES, listed, request, str(project)):
         for one in page.occurrences:
             if one.resource_uri.endswith(f"@{image.digest}"):
                 yield one

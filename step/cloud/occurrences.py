@@ -9,27 +9,13 @@ from typing import Any
 from grafeas import grafeas_v1
 
 from step.cloud.attestors import to_grafeas
-from step.cloud.connection import CONTAINER_ANALYSIS, Connection
-from step.cloud.failures import Method
+from step.cloud.connection import Connection
+from step.cloud.methods import CREATE_OCCURRENCE, LIST_NOTE_OCCURRENCES
 from step.cloud.pages import pages
 from step.model.attestation import ATTESTATION, Attestation, Occurrence, Signature
 from step.model.image import Digest, ImageRef
 from step.model.names import NoteName, ProjectName
 
-_LIST = Method(
-    "ListNoteOccurrences",
-    CONTAINER_ANALYSIS,
-    "roles/containeranalysis.notes.occurrences.viewer",
-    "the attestor's note",
-)
-_CREATE = Method(
-    "CreateOccurrence",
-    CONTAINER_ANALYSIS,
-    "roles/containeranalysis.occurrences.editor on the attestation project and "
-    "roles/containeranalysis.notes.attacher",
-    "the attestor's note",
-    writes=True,
-)
 # The API states neither a default nor a limit for this method; gcloud asks for 100.
 _PAGE_SIZE = 250
 _LARGE_PAGE = 1000
@@ -84,7 +70,7 @@ class Occurrences:
             name=str(note), filter=about, page_size=size
         )
         listed = self._connection.occurrences.list_note_occurrences
-        for page in pages(self._connection, _LIST, listed, request, str(note)):
+        for page in pages(self._connection, LIST_NOTE_OCCURRENCES, listed, request, str(note)):
             yield grafeas_v1.ListNoteOccurrencesResponse.pb(page)
 
     def create(
@@ -97,7 +83,7 @@ class Occurrences:
         known whether it was stored, AlreadyExists when the service holds the same one.
         """
         stored = self._connection.call(
-            _CREATE,
+            CREATE_OCCURRENCE,
             self._connection.occurrences.create_occurrence,
             grafeas_v1.CreateOccurrenceRequest(
                 parent=str(project),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from step.cloud.connection import Connection
-from step.cloud.failures import Method
+from step.cloud.methods import Method
 from step.errors import TooLarge, Unavailable
 
 

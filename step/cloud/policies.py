@@ -5,15 +5,12 @@ from __future__ import annotations
 from google.cloud import binaryauthorization_v1 as api
 from google.protobuf.json_format import MessageToDict
 
-from step.cloud.connection import BINARY_AUTHORIZATION, Connection
-from step.cloud.failures import Method
+from step.cloud.connection import Connection
+from step.cloud.methods import GET_POLICY, GET_SYSTEM_POLICY
 from step.errors import BadInput, Unavailable
 from step.model.names import ProjectName
 from step.model.policy import Policy, SystemPolicy
 
-_ROLE = "roles/binaryauthorization.policyViewer"
-_GET = Method("GetPolicy", BINARY_AUTHORIZATION, _ROLE, "the project")
-_GET_SYSTEM = Method("GetSystemPolicy", BINARY_AUTHORIZATION, _ROLE, "the project")
 # The least that every region admits, as changes reach one region after another
 # (https://cloud.google.com/sdk/gcloud/reference/alpha/container/binauthz/policy/export-system-policy).
 _SYSTEM_POLICY = "locations/global/policy"
@@ -33,7 +30,7 @@ class Policies:
         """
         name = f"{project}/policy"
         found = self._connection.call(
-            _GET, self._connection.attestors.get_policy, api.GetPolicyRequest(name=name), name
+            GET_POLICY, self._connection.attestors.get_policy, api.GetPolicyRequest(name=name), name
         )
         try:
             return Policy.from_mapping(_mapping(found), name)
@@ -46,7 +43,7 @@ class Policies:
     def system(self) -> SystemPolicy:
         """Read Google's system policy, as it is in every region."""
         found = self._connection.call(
-            _GET_SYSTEM,
+            GET_SYSTEM_POLICY,
             self._connection.system_policy.get_system_policy,
             api.GetSystemPolicyRequest(name=_SYSTEM_POLICY),
             _SYSTEM_POLICY,

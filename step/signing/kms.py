@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import google_crc32c
 
-from step.cloud.connection import KMS, Connection
-from step.cloud.failures import Method
+from step.cloud.connection import Connection
+from step.cloud.methods import SIGN
 from step.errors import BadInput, KeyNotRegistered, Unavailable
 from step.model.attestation import Attestor
 from step.model.keys import Key, PkixKey, UnusableKey
@@ -18,7 +18,6 @@ from step.signing.signer import registered, unusable
 if TYPE_CHECKING:
     from google.cloud.kms_v1 import AsymmetricSignRequest, AsymmetricSignResponse
 
-_SIGN = Method("AsymmetricSign", KMS, "roles/cloudkms.signer", "the key")
 # "Discard the response and perform a limited number of retries"
 # (https://cloud.google.com/kms/docs/data-integrity-guidelines).
 _ATTEMPTS = 3
@@ -95,7 +94,7 @@ class KmsSigner:
         for _ in range(_ATTEMPTS):
             try:
                 answer = self.connection.call(
-                    _SIGN, self.connection.kms.asymmetric_sign, request, version.key
+                    SIGN, self.connection.kms.asymmetric_sign, request, version.key
                 )
             except BadInput as error:
                 # "The checksum in field … did not match the data in field …": not the user's doing.

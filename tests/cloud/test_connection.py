@@ -17,7 +17,8 @@ from google.api_core import exceptions
 from google.auth.exceptions import RefreshError, TransportError
 
 from step.cloud.connection import Connection
-from step.cloud.failures import Method, is_transient, translate, translate_auth
+from step.cloud.failures import is_transient, translate, translate_auth
+from step.cloud.methods import Grant, Method
 from step.errors import (
     AlreadyExists,
     AnswerLost,
@@ -32,8 +33,18 @@ from step.model.keys import Algorithm
 from tests.keys import make_private_key, private_pem
 from tests.world import FakeClock, World
 
-READ = Method("GetThing", "thing.googleapis.com", "roles/thing.viewer", "the thing")
-WRITE = Method("MakeThing", "thing.googleapis.com", "roles/thing.editor", "the thing", writes=True)
+READ = Method(
+    "GetThing",
+    "thing.googleapis.com",
+    (Grant("thing.get", "roles/thing.viewer", "the thing"),),
+    "ten a minute",
+)
+WRITE = Method(
+    "MakeThing",
+    "thing.googleapis.com",
+    (Grant("thing.create", "roles/thing.editor", "the thing"),),
+    writes=True,
+)
 
 # What each status is for a read and for a write; google/rpc/code.proto says what they mean.
 STATUSES: dict[str, tuple[type[StepError], type[StepError]]] = {

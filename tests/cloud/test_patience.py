@@ -1,0 +1,161 @@
+"""How calls are repeated: for how long, and how slowly once a quota is exhausted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import grpc
+import pytest
+from google.api_core.exceptions import GoogleAPICallError, ResourceExhausted, ServiceUnavailable
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import ErrorInfo, QuotaFailure, RetryInfo
+from hypothesis import given
+from hypothesis import strategies as st
+
+from step.cloud.connection import Connection
+from step.cloud.methods import GET_ATTESTOR, SIGN
+from step.concurrency import Deadline, Pace, faster, slower
+from step.errors import OutOfTime, Unavailable
+from tests.world import ATTESTOR, FakeClock, World
+
+SECONDS = st.timedeltas(timedelta(0), timedelta(minutes=2))
+
+
+def second(count: float) -> timedelta:
+    return timedelta(seconds=count)
+
+
+def exhausted(*details: Any) -> GoogleAPICallError:
+    info = [detail for detail in details if isinstance(detail, ErrorInfo)] or [None]
+    return ResourceExhausted("Quota exceeded.", details=details, error_info=info[0])  # type: ignore[no-untyped-call]
+
+
+def answers(*given: GoogleAPICallError | str) -> tuple[Callable[..., str], list[timedelta]]:
+    """A remote method that answers so, one after the other, and the last for ever."""
+    waits: list[timedelta] = []
+    following: Iterator[GoogleAPICallError | str] = iter(given)
+    last = given[-1]
+
+    def remote(timeout: float, **_: object) -> str:
+        waits.append(second(timeout))
+        answer = next(following, last)
+        if isinstance(answer, str):
+            return answer
+        raise answer
+
+    return remote, waits
+
+
+def test_a_service_is_left_alone_for_as_long_as_it_asks() -> None:
+    clock = FakeClock()
+    remote, calls = answers(exhausted(RetryInfo(retry_delay=Duration(seconds=17))), "done")
+    assert Connection(clock, {}, "127.0.0.1:1").call(SIGN, remote, None, "key") == "done"
+    assert second(17) <= clock.elapsed() <= second(24)
+    assert len(calls) == 2
+
+
+def test_all_who_call_a_method_pause_together_and_others_do_not() -> None:
+    clock = FakeClock()
+    connection = Connection(clock, {}, "127.0.0.1:1", retry_for=second(1))
+    remote, _ = answers(exhausted(RetryInfo(retry_delay=Duration(seconds=20))))
+    with pytest.raises(Unavailable, match="AsymmetricSign"):
+        connection.call(SIGN, remote, None, "key")
+    assert clock.elapsed() == second(0), "it gives up at once where the pause is too long"
+    assert connection.call(GET_ATTESTOR, answers("at once")[0], None, "a") == "at once"
+    assert clock.elapsed() == second(0)
+    assert connection.call(SIGN, answers("later")[0], None, "another key") == "later"
+    assert clock.elapsed() >= second(20)
+
+
+def test_a_pause_beyond_the_deadline_is_not_waited_for() -> None:
+    clock = FakeClock()
+    deadline = Deadline.after(clock, second(10))
+    connection = Connection(clock, {}, "127.0.0.1:1", deadline, second(60))
+    remote, _ = answers(exhausted(RetryInfo(retry_delay=Duration(seconds=30))))
+    with pytest.raises(OutOfTime, match=r"AsymmetricSign of cloudkms.*Quota exceeded"):
+        connection.call(SIGN, remote, None, "key")
+    assert clock.elapsed() == second(0)
+
+
+@pytest.mark.parametrize("detail", ["info", "violation"])
+def test_the_quota_is_named_with_its_limit(detail: str) -> None:
+    metric = "cloudkms.googleapis.com/crypto_requests"
+    details = {
+        "info": ErrorInfo(metadata={"quota_metric": metric, "quota_limit_value": "60000"}),
+        "violation": QuotaFailure(
+            violations=[QuotaFailure.Violation(subject=metric, description="limit 60000")]
+        ),
+    }
+    remote, _ = answers(exhausted(details[detail]))
+    with pytest.raises(Unavailable, match=rf"{metric}, .*60000\)") as caught:
+        Connection(FakeClock(), {}, "127.0.0.1:1").call(SIGN, remote, None, "key")
+    assert "--retry-for" in caught.value.hint
+
+
+@pytest.mark.parametrize("minutes", [0, 1, 15])
+def test_what_fails_in_passing_is_repeated_for_as_long_as_asked(minutes: int) -> None:
+    clock = FakeClock()
+    limit = timedelta(minutes=minutes)
+    remote, calls = answers(ServiceUnavailable("no"))  # type: ignore[no-untyped-call]
+    with pytest.raises(Unavailable):
+        Connection(clock, {}, "127.0.0.1:1", retry_for=limit).call(
+            GET_ATTESTOR, remote, None, ATTESTOR
+        )
+    assert limit - second(8) <= clock.elapsed() <= limit
+    assert (len(calls) == 1) == (minutes == 0)
+
+
+def test_the_option_says_how_long(kms_world: World) -> None:
+    kms_world.emulator.fail("GetAttestor=UNAVAILABLE")
+    assert kms_world.attest("--retry-for", "5m").code == 6
+    assert timedelta(minutes=4) < kms_world.clock.elapsed() <= timedelta(minutes=5)
+    refused = kms_world.attest("--retry-for", "soon")
+    assert refused.code == 2
+    assert "--retry-for" in refused.err
+
+
+def test_a_write_that_was_refused_for_its_quota_waits_for_its_turn(kms_world: World) -> None:
+    kms_world.emulator.fail("CreateOccurrence=RESOURCE_EXHAUSTED:3")
+    assert kms_world.attest().code == 0
+    assert kms_world.emulator.calls.count("CreateOccurrence") == 4
+
+
+def test_answers_to_calls_from_before_a_pause_do_not_lengthen_it() -> None:
+    """Eight calls that were on their way together are one exhaustion."""
+    clock, pace = FakeClock(), Pace()
+    deadline = Deadline(clock)
+    sent = [pace.permit(deadline, "it") for _ in range(8)]
+    clock.sleep(second(1))
+    until = {pace.exhausted(at, clock.elapsed(), None) for at in sent}
+    assert len(until) == 1
+    gap = pace.gap
+    clock.sleep(second(60))
+    again = pace.permit(deadline, "it")
+    assert pace.exhausted(again, clock.elapsed(), None) - clock.elapsed() == 2 * second(0.25)
+    assert pace.gap == 2 * gap
+
+
+def test_calls_are_spaced_and_come_closer_again() -> None:
+    clock, pace = FakeClock(), Pace(gap=second(2))
+    deadline = Deadline(clock)
+    times = [pace.permit(deadline, "it") for _ in range(3)]
+    assert all(second(2) <= late - early <= second(2.4) for early, late in pairwise(times))
+    for _ in range(200):
+        pace.succeeded()
+    assert pace.gap == second(0)
+
+
+@given(SECONDS, SECONDS)
+def test_slower_is_slower_and_faster_is_faster_within_bounds(
+    gap: timedelta, other: timedelta
+) -> None:
+    assert second(0.02) <= slower(gap) <= second(10)
+    assert slower(min(gap, other)) <= slower(max(gap, other))
+    assert faster(gap) < gap or gap == faster(gap) == second(0)
+
+
+def test_the_code_of_an_exhausted_quota_is_what_the_test_says() -> None:
+    assert exhausted().grpc_status_code is grpc.StatusCode.RESOURCE_EXHAUSTED
