@@ -6,7 +6,7 @@ juxtaposition, which also means AND).
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import eq, ge, gt, le, lt, ne
@@ -121,6 +121,15 @@ class Filter:
     def matches(self, fields: Mapping[str, Value]) -> bool:
         """Whether a resource with these values is chosen."""
         return self.expression.matches(fields)
+
+    def suffixes(self, *fields: str) -> Iterator[str]:
+        """What one of the fields ends with in all that is chosen, as far as that is plain."""
+        whole = self.expression
+        for term in whole.terms if isinstance(whole, And) else (whole,):
+            match term:
+                case Comparison(field, "=", literal) | Call("has_suffix", field, literal):
+                    if field in fields:
+                        yield literal
 
 
 class _Parser:

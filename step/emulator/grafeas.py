@@ -4,8 +4,9 @@ https://github.com/googleapis/googleapis/blob/master/grafeas/v1/grafeas.proto
 """
 
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any
@@ -15,8 +16,9 @@ from google.protobuf import empty_pb2
 from grafeas import grafeas_v1 as g
 
 from step.emulator.filters import Filter, Value
+from step.emulator.occurrences import Occurrences, Stored
 from step.emulator.refusal import Refusal, already_exists, invalid, not_found
-from step.emulator.resources import masked_copy, page, parse_name
+from step.emulator.resources import masked_copy, page, page_behind, parse_name
 from step.emulator.rpc import rpc
 
 PROJECT = "projects/{project}"
@@ -31,17 +33,6 @@ _PAGE, _MAX_PAGE = 20, 1000
 _MAX_BATCH = 1000
 _NOTE_FIELDS = ("name", "kind", "noteProjectId", "noteId", "createTime", "updateTime")
 _OCCURRENCE_FIELDS = (*_NOTE_FIELDS, "projectId", "resourceUrl", "resourceUri")
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    """An occurrence and when lists begin to show it; ``None`` is never."""
-
-    position: str
-    listed_from: datetime | None
-    resource: g.Occurrence
-    fields: Mapping[str, Value]
-    """What filters compare, read once: lists look at every occurrence."""
 
 
 class Grafeas:
@@ -59,9 +50,8 @@ class Grafeas:
         self._now = now
         self._delay = visibility_delay
         self._lock = Lock()
-        self._made = 0
         self._notes: dict[str, g.Note] = {}
-        self._occurrences: dict[str, _Stored] = {}
+        self._occurrences = Occurrences()
         self._attested: dict[tuple[str, ...], str] = {}
         self.on_delete: list[Callable[[str], None]] = []
         """Told the name of each note that is deleted."""
@@ -90,22 +80,16 @@ class Grafeas:
     def hide(self, name: str) -> None:
         """Keep an occurrence out of every list for ever."""
         with self._lock:
-            self._occurrences[name] = replace(self._occurrences[name], listed_from=None)
+            self._occurrences.replace(replace(self._occurrences[name], listed_from=None))
 
-    def listed(self, text: str, **scope: str) -> list[tuple[str, g.Occurrence]]:
-        """What lists show now of a filter's matches with ``scope``'s values, by their position."""
+    def listed(self, text: str, **scope: str) -> list[g.Occurrence]:
+        """What lists show now of a filter's matches in a project, with `scope`'s values."""
         chosen = Filter.parse(text, _OCCURRENCE_FIELDS)
-        now = self._now()
         with self._lock:
-            stored = list(self._occurrences.values())
-        return [
-            (one.position, one.resource)
-            for one in stored
-            if one.listed_from is not None
-            and one.listed_from <= now
-            and all(one.fields[field] == value for field, value in scope.items())
-            and chosen.matches(one.fields)
-        ]
+            return [
+                stored.resource
+                for stored in self._occurrences.behind("", chosen, scope, self._now())
+            ]
 
     # Notes
 
@@ -117,11 +101,10 @@ class Grafeas:
     @rpc("parent", "containeranalysis.notes.create", writes=True)
     def batch_create_notes(self, request: g.BatchCreateNotesRequest) -> g.BatchCreateNotesResponse:
         _check_batch(len(request.notes))
-        with self._lock, _AllOrNothing(self._notes):
-            made = [
-                self._create_note(request.parent, note_id, note)
-                for note_id, note in request.notes.items()
-            ]
+        made: list[g.Note] = []
+        with self._lock, _all_or_nothing(made, self._notes.__delitem__):
+            for note_id, note in request.notes.items():
+                made.append(self._create_note(request.parent, note_id, note))
         return g.BatchCreateNotesResponse(notes=made)
 
     @rpc("name", "containeranalysis.notes.get")
@@ -138,7 +121,14 @@ class Grafeas:
         with self._lock:
             notes = [entry for entry in self._notes.items() if entry[0].startswith(prefix)]
         entries = [(name, note) for name, note in notes if chosen.matches(_fields(note, name))]
-        shown, token = _page(entries, request.parent, request)
+        shown, token = page(
+            entries,
+            query=(request.parent, request.filter),
+            token=request.page_token,
+            size=request.page_size,
+            default=_PAGE,
+            maximum=_MAX_PAGE,
+        )
         return g.ListNotesResponse(notes=shown, next_page_token=token)
 
     @rpc("name", "containeranalysis.notes.update", writes=True)
@@ -172,11 +162,10 @@ class Grafeas:
         self, request: g.BatchCreateOccurrencesRequest
     ) -> g.BatchCreateOccurrencesResponse:
         _check_batch(len(request.occurrences))
-        with self._lock, _AllOrNothing(self._occurrences):
-            made = [
-                self._create_occurrence(request.parent, occurrence)
-                for occurrence in request.occurrences
-            ]
+        made: list[g.Occurrence] = []
+        with self._lock, _all_or_nothing(made, self._occurrences.remove):
+            for occurrence in request.occurrences:
+                made.append(self._create_occurrence(request.parent, occurrence))
         return g.BatchCreateOccurrencesResponse(occurrences=made)
 
     @rpc("name", "containeranalysis.occurrences.get")
@@ -192,8 +181,7 @@ class Grafeas:
     @rpc("parent", "containeranalysis.occurrences.list")
     def list_occurrences(self, request: g.ListOccurrencesRequest) -> g.ListOccurrencesResponse:
         home = parse_name(PROJECT, request.parent)
-        entries = self.listed(request.filter, projectId=home["project"])
-        shown, token = _page(entries, request.parent, request)
+        shown, token = self._listed_page(request, request.parent, {"projectId": home["project"]})
         return g.ListOccurrencesResponse(occurrences=shown, next_page_token=token)
 
     @rpc("name", "containeranalysis.notes.listOccurrences")
@@ -204,8 +192,8 @@ class Grafeas:
         with self._lock:
             self._note(request.name)
         home = parse_name(NOTE, request.name)
-        entries = self.listed(request.filter, noteProjectId=home["project"], noteId=home["note"])
-        shown, token = _page(entries, request.name, request)
+        scope = {"noteProjectId": home["project"], "noteId": home["note"]}
+        shown, token = self._listed_page(request, request.name, scope)
         return g.ListNoteOccurrencesResponse(occurrences=shown, next_page_token=token)
 
     @rpc("name", "containeranalysis.occurrences.update", writes=True)
@@ -218,9 +206,8 @@ class Grafeas:
                 if getattr(wanted, field) != getattr(old, field):
                     raise invalid(f"{field} is immutable.")
             new: g.Occurrence = self._stamped(wanted, request.name, "details", old.create_time)
-            self._occurrences[request.name] = replace(
-                stored, resource=new, fields=_occurrence_fields(new)
-            )
+            changed = replace(stored, resource=new, fields=_occurrence_fields(new))
+            self._occurrences.replace(changed)
             self._attested[_identity(new)] = request.name
             return new
 
@@ -228,8 +215,24 @@ class Grafeas:
     def delete_occurrence(self, request: g.DeleteOccurrenceRequest) -> empty_pb2.Empty:
         with self._lock:
             self._occurrence(request.name)
-            del self._occurrences[request.name]
+            self._occurrences.remove(request.name)
         return empty_pb2.Empty()
+
+    def _listed_page(
+        self, request: Any, parent: str, scope: Mapping[str, str]
+    ) -> tuple[list[g.Occurrence], str]:
+        chosen = Filter.parse(request.filter, _OCCURRENCE_FIELDS)
+        now = self._now()
+        with self._lock:
+            return page_behind(
+                lambda after: (
+                    (stored.position, stored.resource)
+                    for stored in self._occurrences.behind(after, chosen, scope, now)
+                ),
+                query=(parent, request.filter),
+                token=request.page_token,
+                size=min(request.page_size or _PAGE, _MAX_PAGE),
+            )
 
     # State; the lock is held by the caller except where said otherwise
 
@@ -259,13 +262,7 @@ class Grafeas:
         self._note(occurrence.note_name)
         made: g.Occurrence = self._stamped(occurrence, name, "details", create_time)
         self._refuse_duplicate(made)
-        self._made += 1
-        self._occurrences[name] = _Stored(
-            position=f"{self._made:012d}",
-            listed_from=listed_from,
-            resource=made,
-            fields=_occurrence_fields(made),
-        )
+        self._occurrences.add(made, listed_from, _occurrence_fields(made))
         self._attested[_identity(made)] = name
         return made
 
@@ -283,7 +280,7 @@ class Grafeas:
             raise not_found("Note", name)
         return self._notes[name]
 
-    def _occurrence(self, name: str) -> _Stored:
+    def _occurrence(self, name: str) -> Stored:
         parse_name(OCCURRENCE, name)
         if name not in self._occurrences:
             raise not_found("Occurrence", name)
@@ -304,20 +301,15 @@ class Grafeas:
         return stamped
 
 
-class _AllOrNothing:
-    """Puts a dictionary back as it was when the block ends in an exception."""
-
-    def __init__(self, kept: dict[str, Any]) -> None:
-        self._kept = kept
-        self._before: dict[str, Any] = {}
-
-    def __enter__(self) -> None:
-        self._before = dict(self._kept)
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            self._kept.clear()
-            self._kept.update(self._before)
+@contextmanager
+def _all_or_nothing(made: Sequence[Any], remove: Callable[[str], None]) -> Iterator[None]:
+    """Removes what was made when the block ends in a refusal."""
+    try:
+        yield
+    except Refusal:
+        for resource in made:
+            remove(resource.name)
+        raise
 
 
 def _new_name(parent: str) -> str:
@@ -333,17 +325,6 @@ def _check_batch(size: int) -> None:
 
 def _updated(old: Any, new: Any, paths: Any) -> Any:
     return masked_copy(old, new, paths) if paths else type(new)(new)
-
-
-def _page(entries: list[tuple[str, Any]], scope: str, request: Any) -> tuple[list[Any], str]:
-    return page(
-        entries,
-        query=(scope, request.filter),
-        token=request.page_token,
-        size=request.page_size,
-        default=_PAGE,
-        maximum=_MAX_PAGE,
-    )
 
 
 def _fields(resource: g.Note | g.Occurrence, note_name: str) -> dict[str, Value]:

@@ -240,7 +240,8 @@ class Checks:
     def _found(self, projects: Iterable[str], kind: str, digest: str) -> Iterator[g.Occurrence]:
         for project in projects:
             home = project.removeprefix("projects/")
-            for _, occurrence in self._grafeas.listed("", kind=kind, projectId=home):
+            about = f'has_suffix(resourceUrl, "{digest}")'
+            for occurrence in self._grafeas.listed(about, kind=kind, projectId=home):
                 if digest_of(occurrence.resource_uri) == digest:
                     yield occurrence
 

@@ -4,8 +4,9 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
+from itertools import islice
 from typing import Any, TypeVar
 
 from step.emulator.refusal import invalid
@@ -48,20 +49,36 @@ def page(
 ) -> tuple[list[_Resource], str]:
     """One page of ``(position, resource)`` entries, in the order of position, and the next token.
 
+    Raises Refusal (INVALID_ARGUMENT) for a negative size or a token of another query.
+    """
+    ordered = sorted(entries, key=lambda entry: entry[0])
+    return page_behind(
+        lambda after: (entry for entry in ordered if entry[0] > after),
+        query=query,
+        token=token,
+        size=min(size or default, maximum),
+    )
+
+
+def page_behind(
+    entries: Callable[[str], Iterable[tuple[str, _Resource]]],
+    *,
+    query: tuple[str, ...],
+    token: str,
+    size: int,
+) -> tuple[list[_Resource], str]:
+    """The same of entries that are asked for behind a position, and read no further than a page.
+
     A token is opaque, belongs to the query that it came from, and points behind the last entry
     seen, so entries made or deleted between two pages neither repeat nor hide others.
-    Raises Refusal (INVALID_ARGUMENT) for a negative size or a token of another query.
     """
     if size < 0:
         raise invalid("page_size must not be negative.")
-    size = min(size or default, maximum)
     fingerprint = hashlib.sha256("\0".join(query).encode()).hexdigest()[:16]
-    after = _decode(token, fingerprint) if token else None
-    ordered = sorted(entries, key=lambda entry: entry[0])
-    rest = [entry for entry in ordered if after is None or entry[0] > after]
-    shown = rest[:size]
-    following = _encode(fingerprint, shown[-1][0]) if len(rest) > size else ""
-    return [resource for _, resource in shown], following
+    after = _decode(token, fingerprint) if token else ""
+    shown = list(islice(entries(after), size + 1))
+    following = _encode(fingerprint, shown[size - 1][0]) if len(shown) > size else ""
+    return [resource for _, resource in shown[:size]], following
 
 
 def _encode(fingerprint: str, position: str) -> str:
