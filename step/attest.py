@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from step.cloud.attestors import Attestors
 from step.cloud.connection import Connection
+from step.cloud.methods import CREATE_OCCURRENCE, VALIDATE
 from step.cloud.occurrences import Occurrences
 from step.concurrency import ahead, eagerly, poll, side_by_side
 from step.errors import (
@@ -171,9 +172,9 @@ def _checked(
 def _open(connection: Connection, signer: Signer, settings: Settings) -> None:
     """Import, and begin to connect, what is used once the attestor is known."""
     signer.prepare()
-    _ = connection.occurrences
+    connection.open(CREATE_OCCURRENCE)
     if settings.validate:
-        _ = connection.validation
+        connection.open(VALIDATE)
 
 
 def _read(

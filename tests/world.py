@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import grpc
 import pytest
 import yaml
 
@@ -19,6 +20,8 @@ from step.emulator import Emulator, Seed
 from step.model.image import ImageRef
 from step.model.keys import Algorithm
 from tests.keys import KnownRsaKeys, PgpKind, make_private_key, pgp_public, public_pem
+
+C = TypeVar("C")
 
 PROJECT = "my-project"
 ATTESTOR = f"projects/{PROJECT}/attestors/built-by-ci"
@@ -119,6 +122,12 @@ class World:
     def attest(self, *arguments: str, image: str = IMAGE, attestor: str = ATTESTOR) -> Result:
         """Attest one image for one attestor, with the receipts as JSON."""
         return self.run("attest", image, "--attestor", attestor, "--format", "json", *arguments)
+
+    def client(self, kind: Callable[..., C]) -> C:
+        """One of Google's own clients, for what the program itself does not do."""
+        transport = kind.get_transport_class("grpc")  # type: ignore[attr-defined]
+        channel = grpc.insecure_channel(self.emulator.grpc_address)
+        return kind(transport=transport(host="localhost", channel=channel))
 
     def count(self, method: str) -> int:
         """How many calls of a method there were."""

@@ -6,20 +6,21 @@ import shlex
 import signal
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from step.cli.command import WithCommand, command_of, run
-from step.cli.options import app_of
+from step.cli.options import app_of, plain_option
 from step.cli.streams import require_printed
 from step.clock import parse_duration
 from step.errors import BadInput
 
 if TYPE_CHECKING:
-    from step.emulator import Emulator, Seed
+    from step.emulator import AdmissionPort, Emulator, Seed
 
 _HINT = "docs/emulator.md has the form of the seed, of faults, and what can be listened on."
 # https://cloud.google.com/sdk/gcloud/reference/config/set: api_endpoint_overrides
@@ -33,94 +34,57 @@ _PROXIES = (
 _NOT_BY_PROXY = ("no_proxy", "NO_PROXY")
 
 
-def emulator(
-    context: typer.Context,
-    seed: Annotated[
-        Path | None,
-        typer.Option(
-            "--seed",
-            metavar="FILE",
-            help="YAML: projects, keys, notes, attestors, policies, builds, occurrences.",
-        ),
-    ] = None,
-    host: Annotated[
-        str, typer.Option("--host", metavar="HOST", help="Loopback address to listen on.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option("--port", metavar="PORT", help="Port of the gRPC side; 0 for a free one.")
-    ] = 0,
-    rest_port: Annotated[
-        int,
-        typer.Option(
-            "--rest-port", metavar="PORT", help="Port of the REST side; 0 for a free one."
-        ),
-    ] = 0,
-    admission_port: Annotated[
-        int | None,
-        typer.Option(
-            "--admission-port",
-            metavar="PORT",
-            help="Serve the admission endpoint for Kubernetes there, by HTTPS; 0 for a free port.",
-        ),
-    ] = None,
-    admission_host: Annotated[
-        str,
-        typer.Option(
-            "--admission-host",
-            metavar="HOST",
-            help="Address of the admission endpoint. It need not be loopback, so that a cluster in "
-            "containers reaches it: it answers by policy, reads nothing else and writes nothing, "
-            "but tells whoever asks what may run.",
-        ),
-    ] = "127.0.0.1",
-    admission_ca_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--admission-ca-file",
-            metavar="FILE",
-            help="Write there, as PEM, whom clients of the admission endpoint must trust.",
-        ),
-    ] = None,
-    tls_certificate_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--tls-certificate-file",
-            metavar="FILE",
-            help="PEM certificate chain of the admission endpoint; else one is made at the start.",
-        ),
-    ] = None,
-    tls_key_file: Annotated[
-        Path | None,
-        typer.Option("--tls-key-file", metavar="FILE", help="PEM private key of that certificate."),
-    ] = None,
-    visibility_delay: Annotated[
-        str,
-        typer.Option(
-            "--visibility-delay",
-            metavar="DURATION",
-            help="How long a new occurrence is missing from lists.",
-        ),
-    ] = "0s",
-    latency: Annotated[
-        str, typer.Option("--latency", metavar="DURATION", help="How long every call takes.")
-    ] = "0s",
-    fault: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--fault",
-            metavar="METHOD=WHAT[:COUNT]",
-            help="Make a method fail, for example AsymmetricSign=UNAVAILABLE:2. Repeatable.",
-        ),
-    ] = None,
-    call_log: Annotated[
-        Path | None,
-        typer.Option("--call-log", metavar="FILE", help="Append every call as a line of JSON."),
-    ] = None,
-    ready_file: Annotated[
-        Path | None,
-        typer.Option("--ready-file", metavar="FILE", help="Write the ports as JSON when ready."),
-    ] = None,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class EmulatorOptions:
+    """What is served, where, and what goes wrong on request."""
+
+    seed: Path | None = plain_option(
+        "YAML: projects, keys, notes, attestors, policies, builds, occurrences.", "FILE"
+    )
+    host: str = plain_option("Loopback address to listen on.", "HOST", "127.0.0.1")
+    port: int = plain_option("Port of the gRPC side; 0 for a free one.", "PORT", 0)
+    rest_port: int = plain_option("Port of the REST side; 0 for a free one.", "PORT", 0)
+    admission_port: int | None = plain_option(
+        "Serve the admission endpoint for Kubernetes there, by HTTPS; 0 for a free port.", "PORT"
+    )
+    admission_host: str = plain_option(
+        "Address of the admission endpoint. It need not be loopback, so that a cluster in "
+        "containers reaches it: it answers by policy, reads nothing else and writes nothing, but "
+        "tells whoever asks what may run.",
+        "HOST",
+        "127.0.0.1",
+    )
+    admission_ca_file: Path | None = plain_option(
+        "Write there, as PEM, whom clients of the admission endpoint must trust.", "FILE"
+    )
+    tls_certificate_file: Path | None = plain_option(
+        "PEM certificate chain of the admission endpoint; else one is made at the start.", "FILE"
+    )
+    tls_key_file: Path | None = plain_option("PEM private key of that certificate.", "FILE")
+    visibility_delay: str = plain_option(
+        "How long a new occurrence is missing from lists.", "DURATION", "0s"
+    )
+    latency: str = plain_option("How long every call takes.", "DURATION", "0s")
+    fault: list[str] | None = plain_option(
+        "Make a method fail, for example AsymmetricSign=UNAVAILABLE:2. Repeatable.",
+        "METHOD=WHAT[:COUNT]",
+    )
+    call_log: Path | None = plain_option("Append every call as a line of JSON.", "FILE")
+    ready_file: Path | None = plain_option("Write the ports as JSON when ready.", "FILE")
+
+    def admission(self) -> AdmissionPort | None:
+        """Where the admission endpoint is; raises BadInput for what is said of none."""
+        from step.emulator import AdmissionPort
+
+        files = (self.tls_certificate_file, self.tls_key_file, self.admission_ca_file)
+        if self.admission_port is not None:
+            return AdmissionPort(self.admission_port, self.admission_host, *files)
+        if any(files):
+            raise BadInput("the admission endpoint is not served", "Give --admission-port too.")
+        return None
+
+
+def emulator(context: typer.Context, options: EmulatorOptions) -> None:
     """Serve the APIs of Google Cloud that are used here, on loopback.
 
     These are Cloud KMS, Binary Authorization, Container Analysis and Cloud Build. COMMAND is run
@@ -130,41 +94,35 @@ def emulator(
     it listens on loopback only, but for the admission endpoint where that is asked for: there a
     cluster asks whether an image may run.
     """
-    from step.emulator import AdmissionPort, Emulator, EmulatorError, Fault, Seed
+    from step.emulator import Emulator, EmulatorError, Fault, Seed
 
     command = command_of(context)
     environ: Mapping[str, str] = context.obj.environ
-    admission = None
-    if admission_port is not None:
-        admission = AdmissionPort(
-            admission_port, admission_host, tls_certificate_file, tls_key_file, admission_ca_file
-        )
-    elif admission_ca_file or tls_certificate_file or tls_key_file:
-        raise BadInput("the admission endpoint is not served", "Give --admission-port too.")
+    admission = options.admission()
     stop = Event()
     if not command:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
     try:
-        planted = Seed.load(seed) if seed else Seed()
+        seed = Seed.load(options.seed) if options.seed else Seed()
         with Emulator(
-            planted,
-            visibility_delay=parse_duration(visibility_delay, "--visibility-delay"),
-            latency=parse_duration(latency, "--latency"),
-            faults=[Fault.parse(text) for text in fault or ()],
-            call_log=call_log,
-            host=host,
-            port=port,
-            rest_port=rest_port,
+            seed,
+            visibility_delay=parse_duration(options.visibility_delay, "--visibility-delay"),
+            latency=parse_duration(options.latency, "--latency"),
+            faults=[Fault.parse(text) for text in options.fault or ()],
+            call_log=options.call_log,
+            host=options.host,
+            port=options.port,
+            rest_port=options.rest_port,
             admission=admission,
         ) as running:
-            variables = environment_for(running, planted, environ)
+            variables = environment_for(running, seed, environ)
             if admission:
                 variables["BINAUTHZ_EMULATOR_ADMISSION_URL"] = running.admission_address
             if not command:
                 _print(variables)
-            if ready_file:
-                running.write_ready_file(ready_file)
+            if options.ready_file:
+                running.write_ready_file(options.ready_file)
             if command:
                 raise typer.Exit(run(command, {**environ, **variables}))
             stop.wait()

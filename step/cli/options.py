@@ -50,6 +50,11 @@ def option(
     return _field(default, text=text, metavar=metavar, heading=heading, flag=flag, names=variables)
 
 
+def plain_option(text: str, metavar: str, default: Any = None, *, flag: str = "") -> Any:
+    """An option of no group, which no variable gives."""
+    return option(None, text, metavar, default, flag=flag, variables=())
+
+
 def argument(
     heading: str | None, text: str, default: Any = None, *, variables: Sequence[str] | None = None
 ) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from step.cli.options import alias, app_of, argument, option
+from step.cli.options import alias, app_of, argument, plain_option
 from step.cli.streams import require_printed
 from step.errors import BadInput
 from step.model.image import ImageRef
@@ -17,16 +17,10 @@ class PayloadOptions:
     """What is to be signed, and in which envelope."""
 
     image: str | None = argument(None, "registry/repository@sha256:…", variables=())
-    pae_encode: bool = option(
-        None,
-        "Print DSSE's pre-authentication encoding of it.",
-        default=False,
-        flag="--pae",
-        variables=(),
+    pae_encode: bool = plain_option(
+        "Print DSSE's pre-authentication encoding of it.", "", default=False, flag="--pae"
     )
-    dsse_type: str = option(
-        None, "The payload type for --pae.", "TYPE", SIMPLE_SIGNING, variables=()
-    )
+    dsse_type: str = plain_option("The payload type for --pae.", "TYPE", SIMPLE_SIGNING)
     artifact_url: str | None = alias()
 
 

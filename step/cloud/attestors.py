@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from google.cloud import binaryauthorization_v1 as api
@@ -22,15 +23,15 @@ from step.model.names import AttestorName, NoteName, ProjectName
 # service.proto, ListAttestorsRequest: the server may return fewer.
 _PAGE_SIZE = 100
 _ALGORITHM_NAMES = {
-    int(one): name for name, one in api.PkixPublicKey.SignatureAlgorithm.__members__.items()
+    int(number): name for name, number in api.PkixPublicKey.SignatureAlgorithm.__members__.items()
 }
 
 
+@dataclass(frozen=True, slots=True)
 class Attestors:
     """The attestors that a connection can reach."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    connection: Connection
 
     def get(self, name: AttestorName) -> Attestor:
         """Read an attestor; needs roles/binaryauthorization.attestorsViewer on it.
@@ -38,13 +39,9 @@ class Attestors:
         A key that nothing can be verified with becomes an UnusableKey, so that one such key does
         not hide the others.
         """
-        found = self._connection.call(
-            GET_ATTESTOR,
-            self._connection.attestors.get_attestor,
-            api.GetAttestorRequest(name=str(name)),
-            str(name),
-        )
-        own = found.user_owned_grafeas_note
+        request = api.GetAttestorRequest(name=str(name))
+        stored: api.Attestor = self.connection.call(GET_ATTESTOR, request, str(name))
+        own = stored.user_owned_grafeas_note
         try:
             note = NoteName.parse(own.note_reference)
         except BadInput:
@@ -66,11 +63,10 @@ class Attestors:
         Needs roles/binaryauthorization.attestorsViewer on the project.
         """
         request = api.ListAttestorsRequest(parent=str(project), page_size=_PAGE_SIZE)
-        listed = self._connection.attestors.list_attestors
-        for page in pages(self._connection, LIST_ATTESTORS, listed, request, str(project)):
-            for found in page.attestors:
-                if any(key.id == key_id for key in found.user_owned_grafeas_note.public_keys):
-                    yield AttestorName.parse(found.name)
+        for page in pages(self.connection, LIST_ATTESTORS, request, str(project)):
+            for stored in page.attestors:
+                if any(key.id == key_id for key in stored.user_owned_grafeas_note.public_keys):
+                    yield AttestorName.parse(stored.name)
 
     def validate(self, attestor: Attestor, attestation: Attestation, image: ImageRef) -> None:
         """Return if Binary Authorization itself verifies an attestation that is not stored yet.
@@ -78,9 +74,8 @@ class Attestors:
         Needs roles/binaryauthorization.attestorsVerifier on the attestor. Raises Unverified with
         the service's reason, Unavailable when its answer is neither yes nor no.
         """
-        answer = self._connection.call(
+        answer = self.connection.call(
             VALIDATE,
-            self._connection.validation.validate_attestation_occurrence,
             api.ValidateAttestationOccurrenceRequest(
                 attestor=str(attestor.name),
                 attestation=to_grafeas(attestation),
@@ -109,8 +104,8 @@ def to_grafeas(attestation: Attestation) -> grafeas_v1.AttestationOccurrence:
     return grafeas_v1.AttestationOccurrence(
         serialized_payload=attestation.payload,
         signatures=[
-            grafeas_v1.Signature(public_key_id=one.key_id, signature=one.value)
-            for one in attestation.signatures
+            grafeas_v1.Signature(public_key_id=each.key_id, signature=each.value)
+            for each in attestation.signatures
         ],
     )
 

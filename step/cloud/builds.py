@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from google.cloud.devtools import cloudbuild_v1 as api
 from google.protobuf.json_format import MessageToDict
 
@@ -11,22 +13,18 @@ from step.errors import NotFound, Unavailable
 from step.model.build import Build, BuildName
 
 
+@dataclass(frozen=True, slots=True)
 class Builds:
     """The builds that a connection can reach."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    connection: Connection
 
     def get(self, name: BuildName) -> Build:
         """Read a build in any region; needs roles/cloudbuild.builds.viewer on its project."""
+        # The client takes the region from the name and sends it as the routing header.
+        request = api.GetBuildRequest(name=str(name), project_id=name.project, id=name.id)
         try:
-            found = self._connection.call(
-                GET_BUILD,
-                self._connection.builds.get_build,
-                # The client takes the region from the name and sends it as the routing header.
-                api.GetBuildRequest(name=str(name), project_id=name.project, id=name.id),
-                str(name),
-            )
+            stored = self.connection.call(GET_BUILD, request, str(name))
         except NotFound as error:
             raise NotFound(
                 error.message,
@@ -35,7 +33,7 @@ class Builds:
             ) from error
         # As the JSON that it is elsewhere, so that there is one reader; there an unknown status is
         # its number, without a warning.
-        build = Build.from_json({"name": str(name)} | MessageToDict(api.Build.pb(found)))
+        build = Build.from_json({"name": str(name)} | MessageToDict(api.Build.pb(stored)))
         if build.name.id != name.id:
             raise Unavailable(
                 f"GetBuild: Cloud Build was asked for {name} and answered with {build.name}",

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import cached_property
+from importlib import import_module
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -30,14 +31,6 @@ from step.model.bounds import RECEIVED_BYTES
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
-    from google.cloud.binaryauthorization_v1 import (
-        BinauthzManagementServiceV1Client,
-        SystemPolicyV1Client,
-        ValidationHelperV1Client,
-    )
-    from google.cloud.devtools.cloudbuild_v1 import CloudBuildClient
-    from google.cloud.kms_v1 import KeyManagementServiceClient
-    from grafeas.grafeas_v1 import GrafeasClient
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 # gcloud's own way to point an API elsewhere, a private endpoint for example
@@ -86,8 +79,13 @@ class Connection:
         self._environ = environ
         self._lock = RLock()
         self._channels: dict[str, grpc.Channel] = {}
+        self._clients: dict[str, Any] = {}
 
-    def call(self, method: Method, remote: Callable[..., T], request: object, resource: str) -> T:
+    def call(self, method: Method, request: object, resource: str) -> Any:
+        """Call a method of a service, as `repeat` does."""
+        return self.repeat(method, self.open(method), request, resource)
+
+    def repeat(self, method: Method, remote: Callable[..., T], request: object, resource: str) -> T:
         """Call `remote`, repeating what fails in passing, with growing, jittered pauses.
 
         The official clients' own retries are off: they differ from method to method, leave
@@ -127,56 +125,21 @@ class Connection:
                 pace.succeeded()
                 return answer
 
-    @cached_property
-    def kms(self) -> KeyManagementServiceClient:
-        """Cloud KMS."""
-        from google.cloud.kms_v1 import KeyManagementServiceClient
-
-        return self._client(KeyManagementServiceClient, KMS)
-
-    @cached_property
-    def attestors(self) -> BinauthzManagementServiceV1Client:
-        """Binary Authorization: attestors and policies."""
-        from google.cloud.binaryauthorization_v1 import BinauthzManagementServiceV1Client
-
-        return self._client(BinauthzManagementServiceV1Client, BINARY_AUTHORIZATION)
-
-    @cached_property
-    def system_policy(self) -> SystemPolicyV1Client:
-        """Binary Authorization: Google's own policy for its systems."""
-        from google.cloud.binaryauthorization_v1 import SystemPolicyV1Client
-
-        return self._client(SystemPolicyV1Client, BINARY_AUTHORIZATION)
-
-    @cached_property
-    def validation(self) -> ValidationHelperV1Client:
-        """Binary Authorization: the validation of attestations."""
-        from google.cloud.binaryauthorization_v1 import ValidationHelperV1Client
-
-        return self._client(ValidationHelperV1Client, BINARY_AUTHORIZATION)
-
-    @cached_property
-    def occurrences(self) -> GrafeasClient:
-        """Container Analysis: the notes and occurrences of Grafeas."""
-        from grafeas.grafeas_v1 import GrafeasClient
-
-        return self._client(GrafeasClient, CONTAINER_ANALYSIS)
-
-    @cached_property
-    def builds(self) -> CloudBuildClient:
-        """Cloud Build."""
-        from google.cloud.devtools.cloudbuild_v1 import CloudBuildClient
-
-        return self._client(CloudBuildClient, CLOUD_BUILD)
-
-    def _client(self, client: Callable[..., T], service: str) -> T:
-        """An official client over the one channel to a service.
-
-        Grafeas' own transport has no host (grafeas/services/grafeas/transports/grpc.py).
-        """
-        transport = client.get_transport_class("grpc")  # type: ignore[attr-defined]
-        channel = self._channel(service, transport)
-        return client(transport=transport(host=service, channel=channel))
+    def open(self, method: Method) -> Callable[..., Any]:
+        """The official client's own method; imports that, and begins to connect."""
+        module, _, name = method.client.partition(":")
+        kind = getattr(import_module(module), name)
+        with self._lock:
+            client = self._clients.get(method.client)
+            if client is None:
+                # Grafeas' own transport has no host
+                # (grafeas/services/grafeas/transports/grpc.py).
+                transport = kind.get_transport_class("grpc")
+                channel = self._channel(method.service, transport)
+                client = kind(transport=transport(host=method.service, channel=channel))
+                self._clients[method.client] = client
+            remote: Callable[..., Any] = getattr(client, method.snake_name)
+            return remote
 
     def access_token(self) -> str | None:
         """An OAuth 2 access token of the account that runs this; None without an account.

@@ -27,8 +27,7 @@ def recorded(
     request = grafeas_v1.ListOccurrencesRequest(
         parent=str(project), filter=chosen, page_size=_PAGE_SIZE
     )
-    listed = connection.occurrences.list_occurrences
-    for page in pages(connection, LIST_OCCURRENCES, listed, request, str(project)):
-        for one in page.occurrences:
-            if one.resource_uri.endswith(f"@{image.digest}"):
-                yield one
+    for page in pages(connection, LIST_OCCURRENCES, request, str(project)):
+        for occurrence in page.occurrences:
+            if occurrence.resource_uri.endswith(f"@{image.digest}"):
+                yield occurrence

@@ -7,12 +7,17 @@ Hints are made from it, and a test holds README's table of roles, and the emulat
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 KMS = "cloudkms.googleapis.com"
 BINARY_AUTHORIZATION = "binaryauthorization.googleapis.com"
 CONTAINER_ANALYSIS = "containeranalysis.googleapis.com"
 CLOUD_BUILD = "cloudbuild.googleapis.com"
+
+_BINARY_AUTHORIZATION = "google.cloud.binaryauthorization_v1"
+_ATTESTORS = f"{_BINARY_AUTHORIZATION}:BinauthzManagementServiceV1Client"
+_GRAFEAS = "grafeas.grafeas_v1:GrafeasClient"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +33,13 @@ class Grant:
 class Method:
     """A remote method; `quota` is what its service documents, empty where it documents nothing.
 
-    After an answer that was lost, one that `writes` may have happened.
+    `client` is the official client that has it, as `MODULE:CLASS`: a run imports those that it
+    uses. After an answer that was lost, a method that `writes` may have happened.
     """
 
     name: str
     service: str
+    client: str
     grants: tuple[Grant, ...]
     quota: str = ""
     writes: bool = False
@@ -41,6 +48,11 @@ class Method:
     def resource(self) -> str:
         """What the method is about, in words."""
         return self.grants[-1].resource
+
+    @property
+    def snake_name(self) -> str:
+        """What the client calls it."""
+        return re.sub("(?<!^)(?=[A-Z])", "_", self.name).lower()
 
     @property
     def roles(self) -> str:
@@ -58,18 +70,21 @@ _POLICY = Grant(
 GET_ATTESTOR = Method(
     "GetAttestor",
     BINARY_AUTHORIZATION,
+    _ATTESTORS,
     (Grant("binaryauthorization.attestors.get", _ATTESTORS_VIEWER, "the attestor"),),
     _READS,
 )
 LIST_ATTESTORS = Method(
     "ListAttestors",
     BINARY_AUTHORIZATION,
+    _ATTESTORS,
     (Grant("binaryauthorization.attestors.list", _ATTESTORS_VIEWER, "the project"),),
     _READS,
 )
 VALIDATE = Method(
     "ValidateAttestationOccurrence",
     BINARY_AUTHORIZATION,
+    f"{_BINARY_AUTHORIZATION}:ValidationHelperV1Client",
     (
         Grant(
             "binaryauthorization.attestors.verifyImageAttested",
@@ -78,18 +93,26 @@ VALIDATE = Method(
         ),
     ),
 )
-GET_POLICY = Method("GetPolicy", BINARY_AUTHORIZATION, (_POLICY,), _READS)
-GET_SYSTEM_POLICY = Method("GetSystemPolicy", BINARY_AUTHORIZATION, (_POLICY,), _READS)
+GET_POLICY = Method("GetPolicy", BINARY_AUTHORIZATION, _ATTESTORS, (_POLICY,), _READS)
+GET_SYSTEM_POLICY = Method(
+    "GetSystemPolicy",
+    BINARY_AUTHORIZATION,
+    f"{_BINARY_AUTHORIZATION}:SystemPolicyV1Client",
+    (_POLICY,),
+    _READS,
+)
 # https://cloud.google.com/kms/quotas: regional, and found from a project's own history.
 SIGN = Method(
     "AsymmetricSign",
     KMS,
+    "google.cloud.kms_v1:KeyManagementServiceClient",
     (Grant("cloudkms.cryptoKeyVersions.useToSign", "roles/cloudkms.signer", "the key"),),
     "cryptographic requests of the key's region",
 )
 LIST_NOTE_OCCURRENCES = Method(
     "ListNoteOccurrences",
     CONTAINER_ANALYSIS,
+    _GRAFEAS,
     (
         Grant(
             "containeranalysis.notes.listOccurrences",
@@ -101,6 +124,7 @@ LIST_NOTE_OCCURRENCES = Method(
 LIST_OCCURRENCES = Method(
     "ListOccurrences",
     CONTAINER_ANALYSIS,
+    _GRAFEAS,
     (
         Grant(
             "containeranalysis.occurrences.list",
@@ -112,6 +136,7 @@ LIST_OCCURRENCES = Method(
 CREATE_OCCURRENCE = Method(
     "CreateOccurrence",
     CONTAINER_ANALYSIS,
+    _GRAFEAS,
     (
         Grant(
             "containeranalysis.occurrences.create",
@@ -129,6 +154,7 @@ CREATE_OCCURRENCE = Method(
 GET_BUILD = Method(
     "GetBuild",
     CLOUD_BUILD,
+    "google.cloud.devtools.cloudbuild_v1:CloudBuildClient",
     (Grant("cloudbuild.builds.get", "roles/cloudbuild.builds.viewer", "the build's project"),),
 )
 

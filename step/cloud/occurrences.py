@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
@@ -19,21 +20,21 @@ from step.model.names import NoteName, ProjectName
 # The API states neither a default nor a limit for this method; gcloud asks for 100.
 _PAGE_SIZE = 250
 _LARGE_PAGE = 1000
-_KINDS = {int(one): name for name, one in grafeas_v1.NoteKind.__members__.items()}
+_KINDS = {int(number): name for name, number in grafeas_v1.NoteKind.__members__.items()}
 
 
+@dataclass(frozen=True, slots=True)
 class Occurrences:
     """The attestations that a connection can reach."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    connection: Connection
 
     def of(self, note: NoteName, image: ImageRef) -> Iterator[Occurrence]:
         """The attestations on a note for an image's digest, read page by page as they are used.
 
         Needs roles/containeranalysis.notes.occurrences.viewer on the note.
         """
-        return (one for one in self.on(note, image) if one.kind == ATTESTATION)
+        return (each for each in self.on(note, image) if each.kind == ATTESTATION)
 
     def of_each(
         self, note: NoteName, images: Collection[ImageRef]
@@ -69,8 +70,7 @@ class Occurrences:
         request = grafeas_v1.ListNoteOccurrencesRequest(
             name=str(note), filter=about, page_size=size
         )
-        listed = self._connection.occurrences.list_note_occurrences
-        for page in pages(self._connection, LIST_NOTE_OCCURRENCES, listed, request, str(note)):
+        for page in pages(self.connection, LIST_NOTE_OCCURRENCES, request, str(note)):
             yield grafeas_v1.ListNoteOccurrencesResponse.pb(page)
 
     def create(
@@ -82,20 +82,14 @@ class Occurrences:
         roles/containeranalysis.notes.attacher on the note. Raises AnswerLost when it cannot be
         known whether it was stored, AlreadyExists when the service holds the same one.
         """
-        stored = self._connection.call(
-            CREATE_OCCURRENCE,
-            self._connection.occurrences.create_occurrence,
-            grafeas_v1.CreateOccurrenceRequest(
-                parent=str(project),
-                occurrence=grafeas_v1.Occurrence(
-                    resource_uri=image.resource_uri,
-                    note_name=str(note),
-                    kind=grafeas_v1.NoteKind.ATTESTATION,
-                    attestation=to_grafeas(attestation),
-                ),
-            ),
-            f"{project}, {note}",
+        occurrence = grafeas_v1.Occurrence(
+            resource_uri=image.resource_uri,
+            note_name=str(note),
+            kind=grafeas_v1.NoteKind.ATTESTATION,
+            attestation=to_grafeas(attestation),
         )
+        request = grafeas_v1.CreateOccurrenceRequest(parent=str(project), occurrence=occurrence)
+        stored = self.connection.call(CREATE_OCCURRENCE, request, f"{project}, {note}")
         return _from_grafeas(grafeas_v1.Occurrence.pb(stored))
 
 

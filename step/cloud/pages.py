@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from step.cloud.connection import Connection
@@ -13,7 +13,6 @@ from step.errors import TooLarge, Unavailable
 def pages(
     connection: Connection,
     method: Method,
-    remote: Callable[..., Any],
     request: Any,
     resource: str,
 ) -> Iterator[Any]:
@@ -27,7 +26,7 @@ def pages(
     seen: set[str] = set()
     while True:
         try:
-            pager: Any = connection.call(method, remote, request, resource)
+            pager: Any = connection.call(method, request, resource)
         except TooLarge:
             if request.page_size <= 1:
                 raise

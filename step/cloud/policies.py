@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from google.cloud import binaryauthorization_v1 as api
 from google.protobuf.json_format import MessageToDict
 
@@ -16,11 +18,11 @@ from step.model.policy import Policy, SystemPolicy
 _SYSTEM_POLICY = "locations/global/policy"
 
 
+@dataclass(frozen=True, slots=True)
 class Policies:
     """The policies that a connection can reach."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    connection: Connection
 
     def get(self, project: ProjectName) -> Policy:
         """Read a project's policy; needs roles/binaryauthorization.policyViewer on the project.
@@ -29,11 +31,9 @@ class Policies:
         rest of it, an answer could be wrong.
         """
         name = f"{project}/policy"
-        found = self._connection.call(
-            GET_POLICY, self._connection.attestors.get_policy, api.GetPolicyRequest(name=name), name
-        )
+        stored = self.connection.call(GET_POLICY, api.GetPolicyRequest(name=name), name)
         try:
-            return Policy.from_mapping(_mapping(found), name)
+            return Policy.from_mapping(_mapping(stored), name)
         except BadInput as error:
             raise Unavailable(
                 f"GetPolicy: the policy cannot be judged by: {error.message}",
@@ -42,13 +42,9 @@ class Policies:
 
     def system(self) -> SystemPolicy:
         """Read Google's system policy, as it is in every region."""
-        found = self._connection.call(
-            GET_SYSTEM_POLICY,
-            self._connection.system_policy.get_system_policy,
-            api.GetSystemPolicyRequest(name=_SYSTEM_POLICY),
-            _SYSTEM_POLICY,
-        )
-        return SystemPolicy.from_mapping(_mapping(found), _SYSTEM_POLICY)
+        request = api.GetSystemPolicyRequest(name=_SYSTEM_POLICY)
+        stored = self.connection.call(GET_SYSTEM_POLICY, request, _SYSTEM_POLICY)
+        return SystemPolicy.from_mapping(_mapping(stored), _SYSTEM_POLICY)
 
 
 def _mapping(policy: api.Policy) -> object:

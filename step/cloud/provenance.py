@@ -35,11 +35,11 @@ class StoredRecord:
     record: BuildRecord | BadInput
 
 
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """The records of builds that a connection can reach."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    connection: Connection
 
     def of(self, project: ProjectName, image: ImageRef) -> Iterator[StoredRecord]:
         """The records of an image's builds in a project, read page by page as they are used.
@@ -48,8 +48,8 @@ class Provenance:
         roles/containeranalysis.occurrences.viewer on the project.
         """
         chosen = f'kind="BUILD" AND resourceUrl="{image.resource_uri}"'
-        for found in recorded(self._connection, project, image, chosen):
-            plain = grafeas_v1.Occurrence.pb(found)
+        for occurrence in recorded(self.connection, project, image, chosen):
+            plain = grafeas_v1.Occurrence.pb(occurrence)
             if plain.kind == grafeas_v1.NoteKind.BUILD:
                 for record in _records(plain.build):
                     yield StoredRecord(plain.name, plain.note_name, record)

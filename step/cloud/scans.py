@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
@@ -16,15 +17,15 @@ from step.model.names import ProjectName
 from step.model.vulnerability import Discovery, PackageIssue, Severity, Vulnerability
 
 
+@dataclass(frozen=True, slots=True)
 class Scans:
     """The scans in a project that a connection can reach.
 
     Everything needs roles/containeranalysis.occurrences.viewer on the project.
     """
 
-    def __init__(self, connection: Connection, project: ProjectName) -> None:
-        self._connection = connection
-        self._project = project
+    connection: Connection
+    project: ProjectName
 
     def discoveries(self, image: ImageRef) -> Iterator[Discovery]:
         """How far the scans of an image's digest are, in any repository of the project."""
@@ -37,18 +38,18 @@ class Scans:
     def _of(self, image: ImageRef, kind: str) -> Iterator[grafeas_v1.Occurrence]:
         # One of another kind is a scan without status, or a vulnerability without severity.
         chosen = f'has_suffix(resourceUrl, "{image.digest}") AND kind="{kind}"'
-        return recorded(self._connection, self._project, image, chosen)
+        return recorded(self.connection, self.project, image, chosen)
 
 
-def _discovery(found: grafeas_v1.Occurrence) -> Discovery:
+def _discovery(occurrence: grafeas_v1.Occurrence) -> Discovery:
     # As numbers, here and below: one that this version of the client does not know has no name.
-    discovery = grafeas_v1.DiscoveryOccurrence.pb(found.discovery)
+    discovery = grafeas_v1.DiscoveryOccurrence.pb(occurrence.discovery)
     errors = [*discovery.analysis_error]
     if discovery.HasField("analysis_status_error"):
         errors.append(discovery.analysis_status_error)
     inactive = grafeas_v1.DiscoveryOccurrence.ContinuousAnalysis.INACTIVE
     return Discovery(
-        note=found.note_name,
+        note=occurrence.note_name,
         status=discovery.analysis_status,
         errors=tuple(map(_text, errors)),
         is_kept_current=discovery.continuous_analysis != inactive,
@@ -66,10 +67,10 @@ def _text(error: status_pb2.Status) -> str:
     return "; ".join(texts).strip("; ")
 
 
-def _vulnerability(found: grafeas_v1.Occurrence) -> Vulnerability:
-    vulnerability = grafeas_v1.VulnerabilityOccurrence.pb(found.vulnerability)
+def _vulnerability(occurrence: grafeas_v1.Occurrence) -> Vulnerability:
+    vulnerability = grafeas_v1.VulnerabilityOccurrence.pb(occurrence.vulnerability)
     return Vulnerability(
-        note=found.note_name,
+        note=occurrence.note_name,
         severity=Severity.of(vulnerability.effective_severity),
         issues=tuple(
             PackageIssue(

@@ -39,8 +39,8 @@ class Terminal:
 
     def result(self, result: Result) -> None:
         """Show the rows of a result on standard output."""
-        for view in result.views():
-            for label, text in view.lines():
+        for view in result.views:
+            for label, text in view.lines:
                 self._out.show(label, text, _LABELS.get(label, ""))
 
     def errors(self, result: Result) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -16,89 +16,69 @@ from step.results.result import Result
 from step.results.view import View
 
 
-@dataclass(frozen=True, slots=True)
-class DecisionView(View):
-    """What a policy decides about an image."""
-
-    row: Decision
-    kind = "decisions"
-    head = ("Image", "Policy", "By", "Warnings")
-
-    def entry(self, _: Result) -> dict[str, Any]:
-        """The decision, with what each attestor says."""
-        decision = self.row
-        rule = decision.rule
-        return {
-            "image": decision.image,
-            "admitted": decision.admitted,
-            "by": decision.by,
+def decision(row: Decision, _: Result) -> View:
+    """What a policy decides about an image, by which rule, and what each attestor says."""
+    rule = row.rule
+    modes = f": {rule.evaluation.value}, {rule.enforcement.value}" if rule else ""
+    attested = (said for _, said in row.evidence if isinstance(said, Attested) and row.admitted)
+    return View(
+        kind="decisions",
+        entry={
+            "image": row.image,
+            "admitted": row.admitted,
+            "by": row.by,
             "evaluation_mode": rule.evaluation.value if rule else None,
             "enforcement_mode": rule.enforcement.value if rule else None,
-            "denial": decision.denial or None,
-            "attestors": [_evidence(name, said) for name, said in decision.evidence],
-            "warnings": list(decision.warnings),
-        }
-
-    def lines(self) -> Iterator[tuple[str, str]]:
-        """What, by which rule, what each attestor says, warnings."""
-        decision = self.row
-        yield ("admitted " if decision.admitted else "denied "), decision.image
-        rule = decision.rule
-        modes = f": {rule.evaluation.value}, {rule.enforcement.value}" if rule else ""
-        yield "  by          ", decision.by + modes
-        for name, said in decision.evidence:
-            match said:
-                case Attested():
-                    yield "  attestor    ", f"{name}: verified with {said.key_id}"
-                    yield "  occurrence  ", said.occurrence
-                case Unattested():
-                    yield "  attestor    ", f"{name}: {said.reason}"
-                    yield from (("  rejected    ", detail) for detail in said.details)
-                case error:
-                    yield "  attestor    ", f"{name}: could not be asked: {error.message}"
-        if decision.denial:
-            yield "  denial      ", decision.denial
-        for warning in decision.warnings:
-            yield "  warning     ", warning
-
-    def cells(self) -> tuple[str, ...]:
-        """The decision in short."""
-        decision = self.row
-        told = "admitted" if decision.admitted else f"denied: {decision.denial}"
-        return decision.image, told, decision.by, "; ".join(decision.warnings)
-
-    @property
-    def denial(self) -> str | None:
-        """Why the image would not run."""
-        return None if self.row.admitted else self.row.denial
-
-    @property
-    def accepted(self) -> ImageRef | None:
-        """The image, if it is admitted and named by digest, without a tag.
-
-        One whose tag has its part in that it is admitted, by an allowlist, is none: by digest alone
-        it may be denied.
-        """
-        image = by_digest(self.row.image)
-        whole = self.row.rule is not None or self.row.image == str(image)
-        return image if whole else None
-
-    @property
-    def evidence(self) -> Iterator[tuple[str | None, str]]:
-        """The attestations that the image is admitted by."""
-        if self.row.admitted:
-            for _, said in self.row.evidence:
-                if isinstance(said, Attested):
-                    yield said.occurrence, said.key_id
+            "denial": row.denial or None,
+            "attestors": [_evidence(name, said) for name, said in row.evidence],
+            "warnings": list(row.warnings),
+        },
+        lines=(
+            ("admitted " if row.admitted else "denied ", row.image),
+            ("  by          ", row.by + modes),
+            *(line for name, said in row.evidence for line in _lines(name, said)),
+            *([("  denial      ", row.denial)] if row.denial else []),
+            *(("  warning     ", warning) for warning in row.warnings),
+        ),
+        about=row.image,
+        head=("Image", "Policy", "By", "Warnings"),
+        cells=(
+            row.image,
+            "admitted" if row.admitted else f"denied: {row.denial}",
+            row.by,
+            "; ".join(row.warnings),
+        ),
+        denial=None if row.admitted else row.denial,
+        accepted=_accepted(row),
+        evidence=tuple((said.occurrence, said.key_id) for said in attested),
+    )
 
 
-class AfterwardsView(DecisionView):
+def afterwards(row: Decision, result: Result) -> View:
     """What a policy decides about an image that was attested: a no is among the failures."""
+    return replace(decision(row, result), denial=None, accepted=None, evidence=())
 
-    __slots__ = ()
-    denial = None
-    accepted = None
-    evidence = ()  # type: ignore[assignment]
+
+def _accepted(row: Decision) -> ImageRef | None:
+    """The image, if it is named by digest, without a tag.
+
+    One whose tag has its part in that it is admitted, by an allowlist, is none: by digest alone it
+    may be denied.
+    """
+    image = by_digest(row.image)
+    return image if row.rule is not None or row.image == str(image) else None
+
+
+def _lines(name: AttestorName, said: Evidence) -> Iterator[tuple[str, str]]:
+    match said:
+        case Attested():
+            yield "  attestor    ", f"{name}: verified with {said.key_id}"
+            yield "  occurrence  ", said.occurrence
+        case Unattested():
+            yield "  attestor    ", f"{name}: {said.reason}"
+            yield from (("  rejected    ", detail) for detail in said.details)
+        case error:
+            yield "  attestor    ", f"{name}: could not be asked: {error.message}"
 
 
 def policy_yaml(policy: Policy) -> str:

@@ -30,8 +30,8 @@ def tree(result: Result) -> dict[str, list[dict[str, Any]]]:
         result.goal.value: [],
         "errors": [_error(failure) for failure in result.failures],
     }
-    for view in result.views():
-        lists.setdefault(view.kind, []).append(view.entry(result))
+    for view in result.views:
+        lists.setdefault(view.kind, []).append(view.entry)
     return lists
 
 

@@ -108,8 +108,8 @@ def tables(result: Result) -> Iterator[tuple[tuple[str, ...], list[tuple[str, ..
         ],
     )
     grouped: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
-    for view in result.views():
-        grouped.setdefault(view.head, []).append(view.cells())
+    for view in result.views:
+        grouped.setdefault(view.head, []).append(view.cells)
     yield from grouped.items()
 
 

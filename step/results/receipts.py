@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from step import __version__
 from step.clock import show_duration
@@ -16,47 +15,49 @@ if TYPE_CHECKING:
     from step.attest import Receipt
     from step.discovery.record import Discovered, Origin
     from step.model.admission import Decision
-    from step.model.image import ImageRef
     from step.results.result import Result
 
 
-def view(row: Receipt | Passed | Decision) -> View:
+def attested(row: Receipt | Passed | Decision, result: Result) -> View:
     """A row of `attest`: a receipt, a check, or what the policy decides in the end."""
     from step.attest import Receipt
 
     match row:
         case Receipt():
-            return ReceiptView(row)
+            return _receipt(row, result)
         case Passed():
-            return PassedView(row)
+            return _passed(row)
         case decision:
-            from step.results.decisions import AfterwardsView
+            from step.results.decisions import afterwards
 
-            return AfterwardsView(decision)
+            return afterwards(decision, result)
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiptView(View):
-    """An attestation that was made, or found."""
-
-    row: Receipt
-    kind = "receipts"
-    head = ("Image", "Attestor", "Status", "Occurrence", "Key")
-
-    def entry(self, result: Result) -> dict[str, Any]:
-        """The receipt that others rely on."""
-        receipt = self.row
-        waited = receipt.visible_after
-        mark = {"emulator": True} if result.emulator else {}
-        return {
-            "image": str(receipt.image),
+def _receipt(receipt: Receipt, result: Result) -> View:
+    """An attestation that was made, or found; the entry is the receipt that others rely on."""
+    image, attestor, status = str(receipt.image), str(receipt.attestor), receipt.status.value
+    waited, key_id, occurrence = receipt.visible_after, receipt.public_key_id, receipt.occurrence
+    lines = [
+        (f"{status} ", image),
+        ("  attestor    ", attestor),
+        ("  key         ", f"{key_id} ({receipt.algorithm})"),
+    ]
+    if occurrence is not None:
+        lines.append(("  occurrence  ", occurrence))
+    if waited is not None:
+        lines.append(("  visible     ", f"after {show_duration(waited)}"))
+    seen = f", visible after {show_duration(waited)}" if waited else ""
+    return View(
+        kind="receipts",
+        entry={
+            "image": image,
             "digest": str(receipt.image.digest),
-            "attestor": str(receipt.attestor),
+            "attestor": attestor,
             "note": str(receipt.note),
-            "occurrence": receipt.occurrence,
-            "public_key_id": receipt.public_key_id,
+            "occurrence": occurrence,
+            "public_key_id": key_id,
             "algorithm": receipt.algorithm,
-            "status": receipt.status.value,
+            "status": status,
             "payload": _base64(receipt.payload),
             "signature": None if receipt.signature is None else _base64(receipt.signature),
             "create_time": rfc3339(receipt.create_time),
@@ -65,99 +66,42 @@ class ReceiptView(View):
             "build": result.build,
             "version": __version__,
             "origin": _origin(result.origins.get(receipt.image)),
-            **mark,
-        }
-
-    def lines(self) -> Iterator[tuple[str, str]]:
-        """What was done, by whom, with which key."""
-        receipt = self.row
-        yield f"{receipt.status.value} ", str(receipt.image)
-        yield "  attestor    ", str(receipt.attestor)
-        yield "  key         ", f"{receipt.public_key_id} ({receipt.algorithm})"
-        if receipt.occurrence is not None:
-            yield "  occurrence  ", receipt.occurrence
-        if receipt.visible_after is not None:
-            yield "  visible     ", f"after {show_duration(receipt.visible_after)}"
-
-    def cells(self) -> tuple[str, ...]:
-        """The same in short."""
-        receipt = self.row
-        waited = receipt.visible_after
-        visible = f", visible after {show_duration(waited)}" if waited else ""
-        return (
-            str(receipt.image),
-            str(receipt.attestor),
-            receipt.status.value + visible,
-            receipt.occurrence or "",
-            receipt.public_key_id,
-        )
-
-    @property
-    def accepted(self) -> ImageRef:
-        """The image, which this attestor attests."""
-        return self.row.image
-
-    @property
-    def status(self) -> str:
-        """What happened to the attestation."""
-        return self.row.status.value
-
-    @property
-    def evidence(self) -> Iterator[tuple[str | None, str]]:
-        """The attestation."""
-        yield self.row.occurrence, self.row.public_key_id
+            **({"emulator": True} if result.emulator else {}),
+        },
+        lines=tuple(lines),
+        about=image,
+        head=("Image", "Attestor", "Status", "Occurrence", "Key"),
+        cells=(image, attestor, status + seen, occurrence or "", key_id),
+        accepted=receipt.image,
+        status=status,
+        evidence=((occurrence, key_id),),
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class PassedView(View):
-    """A check that said yes before anything was signed."""
-
-    row: Passed
-    kind = "checks"
-    head = ("Checked", "Check", "Found")
-
-    def entry(self, _: Result) -> dict[str, Any]:
-        """What was checked, and what that rests on."""
-        passed = self.row
-        return {"image": str(passed.image), "check": passed.name, "found": passed.grounds}
-
-    def lines(self) -> Iterator[tuple[str, str]]:
-        """The same."""
-        yield "passed ", str(self.row.image)
-        yield f"  {self.row.name:<12}", self.row.grounds
-
-    def cells(self) -> tuple[str, ...]:
-        """The same."""
-        return str(self.row.image), self.row.name, self.row.grounds
-
-    @property
-    def status(self) -> str:
-        """What a run is that makes checks and nothing else."""
-        return "checked"
+def _passed(passed: Passed) -> View:
+    """A check that said yes before anything was signed, and what that rests on."""
+    image = str(passed.image)
+    return View(
+        kind="checks",
+        entry={"image": image, "check": passed.name, "found": passed.grounds},
+        lines=(("passed ", image), (f"  {passed.name:<12}", passed.grounds)),
+        about=image,
+        head=("Checked", "Check", "Found"),
+        cells=(image, passed.name, passed.grounds),
+        status="checked",
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class DiscoveredView(View):
-    """An image that would be attested."""
-
-    row: Discovered
-    kind = "images"
-
-    def entry(self, _: Result) -> dict[str, Any]:
-        """The image, and where its digest came from."""
-        image = self.row.image
-        return {
-            "image": str(image),
-            "digest": str(image.digest),
-            "origin": _origin(self.row.origin),
-        }
-
-    def lines(self) -> Iterator[tuple[str, str]]:
-        """The same."""
-        yield "", str(self.row.image)
-        for label, value in asdict(self.row.origin).items():
-            if value is not None:
-                yield f"  {label:<12}", value
+def discovered(row: Discovered, _: Result) -> View:
+    """An image that would be attested, and where its digest came from."""
+    image, origin = str(row.image), _origin(row.origin)
+    said = [(f"  {label:<12}", text) for label, text in asdict(row.origin).items() if text]
+    return View(
+        kind="images",
+        entry={"image": image, "digest": str(row.image.digest), "origin": origin},
+        lines=(("", image), *said),
+        about=image,
+    )
 
 
 def _origin(origin: Origin | None) -> dict[str, str | None] | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from step.errors import ExitCode, StepError
@@ -53,32 +54,24 @@ class Goal(Enum):
         """Whether later steps of a pipeline go by the result, since it is a yes or a no."""
         return self in (Goal.ATTESTED, Goal.VERIFIED, Goal.ADMITTED)
 
-    def view(self, row: Any) -> View:
-        """How one of the rows looks; a run imports the views that it shows."""
+    def view(self, row: Any, result: Result) -> View:
+        """How one of the rows looks; a run imports what shows its own."""
+        view: Callable[[Any, Result], View]
         match self:
             case Goal.ATTESTED:
-                from step.results import receipts
-
-                return receipts.view(row)
+                from step.results.receipts import attested as view
             case Goal.VERIFIED:
-                from step.results.verdicts import VerdictView
-
-                return VerdictView(row)
+                from step.results.verdicts import verdict as view
             case Goal.ADMITTED:
-                from step.results.decisions import DecisionView
-
-                return DecisionView(row)
+                from step.results.decisions import decision as view
             case Goal.LISTED:
-                from step.results.verdicts import ListedView
-
-                return ListedView(row)
+                from step.results.verdicts import listed as view
             case Goal.DISCOVERED:
-                from step.results.receipts import DiscoveredView
+                from step.results.receipts import discovered as view
+        return view(row, result)
 
-                return DiscoveredView(row)
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Result:
     """Rows and failures, in the order to show them in, and what was asked.
 
@@ -93,9 +86,10 @@ class Result:
     origins: Mapping[ImageRef, Origin] = field(default_factory=dict)
     emulator: bool = False
 
-    def views(self) -> Iterator[View]:
+    @cached_property
+    def views(self) -> tuple[View, ...]:
         """How the rows look."""
-        return map(self.goal.view, self.rows)
+        return tuple(self.goal.view(row, self) for row in self.rows)
 
     @property
     def exit_code(self) -> ExitCode:
@@ -104,7 +98,7 @@ class Result:
         That nothing was found where something was looked for is no refusal.
         """
         codes = [failure.error.exit_code for failure in self.failures]
-        codes += [ExitCode.REFUSED for view in self.views() if view.denial is not None]
+        codes += [ExitCode.REFUSED for view in self.views if view.denial is not None]
         if self.goal.is_gone_by and not (self.rows or codes):
             return ExitCode.REFUSED
         return worst(codes)
@@ -114,7 +108,7 @@ class Result:
         """The outcome in one word: `failed`, or what the images are, as far as they came."""
         if self.exit_code:
             return "failed"
-        statuses = {view.status for view in self.views()}
+        statuses = {view.status for view in self.views}
         order = ("created", "dry-run", "existing", "checked")
         return next((status for status in order if status in statuses), self.goal.word)
 
@@ -129,24 +123,23 @@ class Result:
         against = {None if each.image is None else str(each.image) for each in failures}
         if None in against and self.goal is not Goal.ADMITTED:
             return ()
-        views = tuple(self.views())
-        against.update(view.about for view in views if view.denial is not None)
-        accepted = (view.accepted for view in views if view.about not in against)
+        against.update(view.about for view in self.views if view.denial is not None)
+        accepted = (view.accepted for view in self.views if view.about not in against)
         return tuple(dict.fromkeys(image for image in accepted if image is not None))
 
     @property
     def attestations(self) -> tuple[str, ...]:
         """The occurrences that it rests on, each once."""
-        return tuple(dict.fromkeys(name for name, _ in self._evidence() if name is not None))
+        return tuple(dict.fromkeys(name for name, _ in self._evidence if name is not None))
 
     @property
     def public_key_ids(self) -> tuple[str, ...]:
         """The keys that signed those, each once."""
-        return tuple(dict.fromkeys(key_id for _, key_id in self._evidence()))
+        return tuple(dict.fromkeys(key_id for _, key_id in self._evidence))
 
+    @property
     def _evidence(self) -> Iterator[tuple[str | None, str]]:
-        for view in self.views():
-            yield from view.evidence
+        return (each for view in self.views for each in view.evidence)
 
     def complaints(self) -> Iterator[tuple[str, str]]:
         """Every no: what it is about, perhaps nothing, and the message with its hint."""
@@ -154,7 +147,7 @@ class Result:
             error = failure.error
             text = f"{error.message}. {error.hint}" if error.hint else error.message
             yield str(failure.image or failure.attestor or ""), text
-        for view in self.views():
+        for view in self.views:
             if view.denial is not None:
                 yield view.about, view.denial
 

@@ -40,8 +40,8 @@ class KmsSigner:
 
         One key version under both spellings of its name is one key: the first is taken.
         """
-        found = [key for key in attestor.keys if self._is_meant(key)]
-        if not found:
+        meant = [key for key in attestor.keys if self._is_meant(key)]
+        if not meant:
             wanted = self.version.key_id if self.version else "any Cloud KMS key"
             if self.key_id is not None:
                 wanted += f" as {self.key_id}"
@@ -53,13 +53,13 @@ class KmsSigner:
                 f"{attestor.name} does not list {wanted}; nothing was signed",
                 f"{registered(attestor)} {fix}",
             )
-        if len({KmsKeyVersion.find(key.id) for key in found}) > 1:
-            ids = ", ".join(key.id for key in found)
+        if len({KmsKeyVersion.find(key.id) for key in meant}) > 1:
+            ids = ", ".join(key.id for key in meant)
             raise BadInput(
-                f"{attestor.name} lists {len(found)} Cloud KMS keys: {ids}",
+                f"{attestor.name} lists {len(meant)} Cloud KMS keys: {ids}",
                 "Say which one signs with --kms-key-version.",
             )
-        match found[0]:
+        match meant[0]:
             case PkixKey() as key if self.version or key.kms_key_version:
                 return key
             case UnusableKey() as key:
@@ -72,7 +72,7 @@ class KmsSigner:
 
     def prepare(self) -> None:
         """Import Cloud KMS's client, and begin to connect."""
-        _ = self.connection.kms
+        self.connection.open(SIGN)
 
     def sign(self, payload: bytes, key: Key) -> bytes:
         """Have the payload's digest signed; for ML-DSA, the payload itself.
@@ -93,9 +93,7 @@ class KmsSigner:
         wrong = ""
         for _ in range(_ATTEMPTS):
             try:
-                answer = self.connection.call(
-                    SIGN, self.connection.kms.asymmetric_sign, request, version.key
-                )
+                answer = self.connection.call(SIGN, request, version.key)
             except BadInput as error:
                 # "The checksum in field … did not match the data in field …": not the user's doing.
                 if "crc32c" not in error.message:

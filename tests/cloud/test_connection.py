@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from google.auth.exceptions import RefreshError, TransportError
 
 from step.cloud.connection import Connection
 from step.cloud.failures import is_transient, translate, translate_auth
-from step.cloud.methods import Grant, Method
+from step.cloud.methods import GET_ATTESTOR, SIGN, VALIDATE, Grant, Method
 from step.errors import (
     AlreadyExists,
     AnswerLost,
@@ -36,12 +37,14 @@ from tests.world import FakeClock, World
 READ = Method(
     "GetThing",
     "thing.googleapis.com",
+    "things:Client",
     (Grant("thing.get", "roles/thing.viewer", "the thing"),),
     "ten a minute",
 )
 WRITE = Method(
     "MakeThing",
     "thing.googleapis.com",
+    "things:Client",
     (Grant("thing.create", "roles/thing.editor", "the thing"),),
     writes=True,
 )
@@ -161,7 +164,8 @@ def sign(connection: Connection) -> None:
     from google.cloud.kms_v1 import GetPublicKeyRequest
 
     request = GetPublicKeyRequest(name="projects/p/locations/l/keyRings/r/cryptoKeys/k")
-    connection.call(READ, lambda **given: connection.kms.get_public_key(**given), request, "r")
+    get_public_key = replace(SIGN, name="GetPublicKey")
+    connection.call(get_public_key, request, "r")
 
 
 def test_credentials_that_are_missing_are_told_at_once(
@@ -211,10 +215,10 @@ def test_a_channel_is_one_a_service_and_connects_before_its_first_call(
         address = f"https://127.0.0.1:{listening.getsockname()[1]}/"
         environ = {"CLOUDSDK_API_ENDPOINT_OVERRIDES_BINARYAUTHORIZATION": address}
         connection = Connection(FakeClock(), environ, None)
-        made: list[Any] = [connection.attestors, connection.validation]
+        made: list[Any] = [connection.open(method) for method in (GET_ATTESTOR, VALIDATE)]
         listening.settimeout(20)
         listening.accept()[0].close()
-    assert len({id(client.transport.grpc_channel) for client in made}) == 1
+    assert len({id(method.__self__.transport.grpc_channel) for method in made}) == 1
 
 
 @pytest.mark.parametrize("address", ["http://host/", "https://", "https://user@host/", "ftp://h"])

@@ -52,7 +52,7 @@ def answers(*given: GoogleAPICallError | str) -> tuple[Callable[..., str], list[
 def test_a_service_is_left_alone_for_as_long_as_it_asks() -> None:
     clock = FakeClock()
     remote, calls = answers(exhausted(RetryInfo(retry_delay=Duration(seconds=17))), "done")
-    assert Connection(clock, {}, "127.0.0.1:1").call(SIGN, remote, None, "key") == "done"
+    assert Connection(clock, {}, "127.0.0.1:1").repeat(SIGN, remote, None, "key") == "done"
     assert second(17) <= clock.elapsed() <= second(24)
     assert len(calls) == 2
 
@@ -62,11 +62,11 @@ def test_all_who_call_a_method_pause_together_and_others_do_not() -> None:
     connection = Connection(clock, {}, "127.0.0.1:1", retry_for=second(1))
     remote, _ = answers(exhausted(RetryInfo(retry_delay=Duration(seconds=20))))
     with pytest.raises(Unavailable, match="AsymmetricSign"):
-        connection.call(SIGN, remote, None, "key")
+        connection.repeat(SIGN, remote, None, "key")
     assert clock.elapsed() == second(0), "it gives up at once where the pause is too long"
-    assert connection.call(GET_ATTESTOR, answers("at once")[0], None, "a") == "at once"
+    assert connection.repeat(GET_ATTESTOR, answers("at once")[0], None, "a") == "at once"
     assert clock.elapsed() == second(0)
-    assert connection.call(SIGN, answers("later")[0], None, "another key") == "later"
+    assert connection.repeat(SIGN, answers("later")[0], None, "another key") == "later"
     assert clock.elapsed() >= second(20)
 
 
@@ -76,7 +76,7 @@ def test_a_pause_beyond_the_deadline_is_not_waited_for() -> None:
     connection = Connection(clock, {}, "127.0.0.1:1", deadline, second(60))
     remote, _ = answers(exhausted(RetryInfo(retry_delay=Duration(seconds=30))))
     with pytest.raises(OutOfTime, match=r"AsymmetricSign of cloudkms.*Quota exceeded"):
-        connection.call(SIGN, remote, None, "key")
+        connection.repeat(SIGN, remote, None, "key")
     assert clock.elapsed() == second(0)
 
 
@@ -91,7 +91,7 @@ def test_the_quota_is_named_with_its_limit(detail: str) -> None:
     }
     remote, _ = answers(exhausted(details[detail]))
     with pytest.raises(Unavailable, match=rf"{metric}, .*60000\)") as caught:
-        Connection(FakeClock(), {}, "127.0.0.1:1").call(SIGN, remote, None, "key")
+        Connection(FakeClock(), {}, "127.0.0.1:1").repeat(SIGN, remote, None, "key")
     assert "--retry-for" in caught.value.hint
 
 
@@ -101,7 +101,7 @@ def test_what_fails_in_passing_is_repeated_for_as_long_as_asked(minutes: int) ->
     limit = timedelta(minutes=minutes)
     remote, calls = answers(ServiceUnavailable("no"))  # type: ignore[no-untyped-call]
     with pytest.raises(Unavailable):
-        Connection(clock, {}, "127.0.0.1:1", retry_for=limit).call(
+        Connection(clock, {}, "127.0.0.1:1", retry_for=limit).repeat(
             GET_ATTESTOR, remote, None, ATTESTOR
         )
     assert limit - second(8) <= clock.elapsed() <= limit

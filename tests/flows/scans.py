@@ -10,7 +10,6 @@ from typing import Any
 from google.api_core.exceptions import AlreadyExists
 from grafeas import grafeas_v1 as g
 
-from tests.flows.notes import connection
 from tests.world import IMAGE, PROJECT, World
 
 SCANNER = "projects/goog-analysis/notes/PACKAGE_VULNERABILITY"
@@ -57,7 +56,7 @@ def rescan(world: World, occurrence: g.Occurrence, status: int) -> None:
     changed = g.Occurrence(occurrence)
     changed.discovery = discovery(status)
     request = g.UpdateOccurrenceRequest(name=occurrence.name, occurrence=changed)
-    connection(world).occurrences.update_occurrence(request=request)
+    world.client(g.GrafeasClient).update_occurrence(request=request)
 
 
 def vulnerability(
@@ -87,7 +86,7 @@ def _stored(
     """Store occurrences of one note, which is made where it is not there."""
     whole = list(made)
     parent, _, note_id = whole[0].note_name.partition("/notes/")
-    client = connection(world).occurrences
+    client = world.client(g.GrafeasClient)
     with suppress(AlreadyExists):
         client.create_note(parent=parent, note_id=note_id, note=about)
     request = g.BatchCreateOccurrencesRequest(parent=f"projects/{project}", occurrences=whole)

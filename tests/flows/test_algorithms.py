@@ -10,15 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import grpc
 import pysequoia
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, mldsa
 from google.cloud import binaryauthorization_v1
-from google.cloud.binaryauthorization_v1.services.binauthz_management_service_v1 import transports
 from grafeas import grafeas_v1
-from grafeas.grafeas_v1.services.grafeas.transports import GrafeasGrpcTransport
 from pysequoia.packet import PacketPile
 
 from step.model.keys import Algorithm, Scheme
@@ -45,22 +42,14 @@ def pgp_file(kind: PgpKind, folder: Path) -> Path:
 
 def stored(world: World, name: str) -> grafeas_v1.AttestationOccurrence:
     """What the service holds, read by Google's own client."""
-    channel = grpc.insecure_channel(world.emulator.grpc_address)
-    client = grafeas_v1.GrafeasClient(
-        transport=GrafeasGrpcTransport(host="localhost", channel=channel)
-    )
-    with channel:
-        return client.get_occurrence(name=name).attestation
+    return world.client(grafeas_v1.GrafeasClient).get_occurrence(name=name).attestation
 
 
 def stored_key(world: World) -> binaryauthorization_v1.AttestorPublicKey:
     """The key that the service holds for the attestor, read by Google's own client."""
-    channel = grpc.insecure_channel(world.emulator.grpc_address)
-    transport = transports.BinauthzManagementServiceV1GrpcTransport(channel=channel)
-    client = binaryauthorization_v1.BinauthzManagementServiceV1Client(transport=transport)
-    with channel:
-        [key] = client.get_attestor(name=ATTESTOR).user_owned_grafeas_note.public_keys
-        return key
+    client = world.client(binaryauthorization_v1.BinauthzManagementServiceV1Client)
+    [key] = client.get_attestor(name=ATTESTOR).user_owned_grafeas_note.public_keys
+    return key
 
 
 def judge(

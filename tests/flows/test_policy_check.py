@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.cloud import binaryauthorization_v1 as ba
 
-from tests.flows.notes import connection
 from tests.flows.test_policy import ALLOW, BLOCK, DENY, REQUIRE, policy, seed
 from tests.world import ATTESTOR, IMAGE, PROJECT, Result, World, attestor_seed, image, kms_seed
 
@@ -168,7 +168,7 @@ def test_an_attestor_that_cannot_be_asked_leaves_it_undecided(
     world = make_world(
         base | {"attestors": [*base["attestors"], *other], "policies": [policy(default=required)]}
     )
-    connection(world).attestors.delete_attestor(name=OTHER_ATTESTOR)
+    world.client(ba.BinauthzManagementServiceV1Client).delete_attestor(name=OTHER_ATTESTOR)
     result = world.attest("--policy-check")
     found = answer(result)
     assert result.code == 5

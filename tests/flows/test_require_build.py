@@ -72,7 +72,7 @@ def store(
     note: str = BUILDERS_NOTE,
 ) -> str:
     """Store occurrences of kind BUILD, as anybody may who can write to the project and the note."""
-    client = connection(world).occurrences
+    client = world.client(g.GrafeasClient)
     parent, _, note_id = note.partition("/notes/")
     with suppress(AlreadyExists):
         client.create_note(parent=parent, note_id=note_id, note=g.Note(build=g.BuildNote()))

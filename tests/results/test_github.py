@@ -215,7 +215,7 @@ def test_a_hostile_summary_is_text_in_cells(hostile: Result) -> None:
     assert found.tags <= {"table", "tr", "th", "td", "code"}
     assert len(found.cells) == 4 * len(hostile.failures) + 5 * len(hostile.rows)
     ids = found.cells[4 * len(hostile.failures) :][4::5]
-    assert ids == [one_line(key_id) for view in hostile.views() for _, key_id in view.evidence]
+    assert ids == [one_line(key_id) for view in hostile.views for _, key_id in view.evidence]
 
 
 @given(st.integers(-10, 4000))
