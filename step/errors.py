@@ -7,6 +7,8 @@ nothing passes that was never asked.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import ClassVar
 
@@ -54,6 +56,9 @@ class StepError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class BadInput(StepError):
@@ -120,3 +125,13 @@ class NotVisible(StepError):
     """An attestation was created but could not be read back before the deadline."""
 
     exit_code = ExitCode.NOT_VISIBLE
+
+
+@contextmanager
+def about(subject: str, hint: str = "") -> Iterator[None]:
+    """Say before an error's message what it is about; `hint` is for one that has none."""
+    try:
+        yield
+    except StepError as error:
+        error.message, error.hint = f"{subject}: {error.message}", error.hint or hint
+        raise

@@ -22,6 +22,7 @@ from step.cli.run import INTERRUPTED, FormatOptions, bug, refuse
 from step.cli.verbs import Verbs
 from step.clock import Clock, SystemClock
 from step.errors import BadInput, StepError
+from step.model.quoting import quoted
 
 # What needs nothing but the environment, and leaves outputs behind.
 COMMANDS = ("attest", "verify", "gate", "policy check")
@@ -111,7 +112,7 @@ def _command(program: Program) -> list[str]:
         program.environ.get("BINAUTHZ_COMMAND") or program.environ.get("INPUT_COMMAND") or "attest"
     )
     if command not in COMMANDS:
-        raise BadInput(f"the command is {command[:40]!r}", f"It is one of {', '.join(COMMANDS)}.")
+        raise BadInput(f"the command is {quoted(command)}", f"It is one of {', '.join(COMMANDS)}.")
     inputs = {one: _inputs(one) for one in COMMANDS}
     refuse_ineffective(command, inputs, program.environ, misspelt=program.on_github)
     return command.split()

@@ -91,7 +91,7 @@ class ImageOptions:
         sources = _Sources(self, program, connection, project)
         platforms = Platforms.parse(self.platforms)
         records = tuple(sources.records())
-        found = find_images(
+        discovered = find_images(
             self.references,
             name=self.image,
             digest=self.digest,
@@ -102,11 +102,12 @@ class ImageOptions:
             expected=1 if only_one else None,
         )
         if platforms != Platforms():
-            found = tuple(dict.fromkeys(each for one in found for each in sources.children(one)))
+            expanded = (child for each in discovered for child in sources.children(each))
+            discovered = tuple(dict.fromkeys(expanded))
         if self.check_registry:
-            for one in found:
-                sources.registry.manifest(one.image)
-        return found
+            for each in discovered:
+                sources.registry.manifest(each.image)
+        return discovered
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -146,7 +147,7 @@ class _Sources:
         if (build := choice.build_name(self.program, self.project)) is not None:
             yield self._build(build)
         named = (choice.digest, choice.metadata, choice.build)
-        given = choice.references or choice.from_file or any(one is not None for one in named)
+        given = choice.references or choice.from_file or any(text is not None for text in named)
         if not given and (workspace := self._workspace()):
             from step.discovery.checkout import Checkout
             from step.discovery.workspace import search
@@ -155,7 +156,7 @@ class _Sources:
 
     def running_names(self, records: Sequence[Record]) -> tuple[ImageName, ...]:
         """What the Cloud Build build around this step pushes to, asked if a record lacks a name."""
-        nameless = any(not found.names for record in records for found in record.found)
+        nameless = any(not image.names for record in records for image in record.images)
         running = self.program.environment.running_build
         if self.choice.image or not nameless or running is None:
             return ()
@@ -163,17 +164,15 @@ class _Sources:
 
         return running_names(self._read(running))
 
-    def children(self, one: Discovered) -> Iterator[Discovered]:
+    def children(self, discovered: Discovered) -> Iterator[Discovered]:
         """An image and the manifests of the platforms that are asked for."""
         from step.registry.manifests import Platforms
 
         platforms = Platforms.parse(self.choice.platforms)
-        for image in self.registry.expand(one.image, platforms):
-            if image == one.image:
-                yield one
-            else:
-                source = f"platform of {one.image.digest}, {one.origin.source}"
-                yield replace(one, image=image, origin=replace(one.origin, source=source))
+        index, origin = discovered.image, discovered.origin
+        below = replace(origin, source=f"platform of {index.digest}, {origin.source}")
+        for image in self.registry.expand(index, platforms):
+            yield discovered if image == index else replace(discovered, image=image, origin=below)
 
     @cached_property
     def registry(self) -> Registry:

@@ -10,15 +10,15 @@ from google.cloud import binaryauthorization_v1 as api
 from grafeas import grafeas_v1
 
 from step.cloud.connection import Connection
-from step.cloud.failures import brief
 from step.cloud.methods import GET_ATTESTOR, LIST_ATTESTORS, VALIDATE
 from step.cloud.pages import pages
 from step.errors import BadInput, Refused, Unavailable, Unverified
 from step.model.attestation import Attestation, Attestor
-from step.model.bounds import ATTESTOR_KEYS, shortened
+from step.model.bounds import ATTESTOR_KEYS
 from step.model.image import ImageRef
 from step.model.keys import Algorithm, Key, PgpKey, PkixKey, UnusableKey
 from step.model.names import AttestorName, NoteName, ProjectName
+from step.model.quoting import on_one_line, shortened
 
 # service.proto, ListAttestorsRequest: the server may return fewer.
 _PAGE_SIZE = 100
@@ -88,7 +88,7 @@ class Attestors:
         if answer.result == result.ATTESTATION_NOT_VERIFIABLE:
             raise Unverified(
                 "Binary Authorization does not verify the attestation: "
-                + brief(answer.denial_reason),
+                + (on_one_line(answer.denial_reason) or "no reason given"),
                 f"Nothing was created. Compare the key and its algorithm with what {attestor.name} "
                 "lists.",
             )

@@ -17,10 +17,10 @@ from google.api_core.exceptions import GoogleAPICallError
 from step import __version__
 from step.clock import Clock
 from step.cloud.failures import (
-    brief,
     is_too_large,
     is_transient,
     retry_delay,
+    said_by,
     translate,
     translate_auth,
 )
@@ -113,7 +113,7 @@ class Connection:
                     again = pace.exhausted(sent, now, retry_delay(error))
                 if again >= self.deadline.until and not method.writes:
                     said = error.grpc_status_code.name if error.grpc_status_code else ""
-                    reason = f"{awaited} ({said}: {brief(error.message)})"
+                    reason = f"{awaited} ({said}: {said_by(error)})"
                     raise self.deadline.over(reason) from error
                 if again - started > self.retry_for:
                     raise translate(error, method, resource, self._account) from error

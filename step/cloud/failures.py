@@ -22,6 +22,7 @@ from step.errors import (
     Unavailable,
 )
 from step.model.bounds import RECEIVED_BYTES
+from step.model.quoting import on_one_line
 
 _NO_CREDENTIALS = (
     "Give Application Default Credentials: google-github-actions/auth before this step on GitHub, "
@@ -50,7 +51,7 @@ def translate(
     if is_too_large(error):
         return _too_large(method)
     code = error.grpc_status_code
-    detail = brief(error.message)
+    detail = said_by(error)
     match code:
         case grpc.StatusCode.UNAUTHENTICATED:
             return NotAllowed(f"{method.name}: the credentials are not valid", _NO_CREDENTIALS)
@@ -118,7 +119,12 @@ def quota_of(error: GoogleAPICallError) -> str:
         if isinstance(detail, error_details_pb2.QuotaFailure):
             for violation in detail.violations:
                 told += [violation.subject, violation.description]
-    return brief(", ".join(filter(None, told))) if any(told) else ""
+    return on_one_line(", ".join(filter(None, told)))
+
+
+def said_by(error: GoogleAPICallError) -> str:
+    """What a service gave as its reason."""
+    return on_one_line(error.message) or "no reason given"
 
 
 def translate_auth(error: GoogleAuthError) -> StepError:
@@ -158,7 +164,7 @@ def _denied(
 
 
 def _unanswered(error: GoogleAPICallError, method: Method) -> StepError:
-    code, detail = error.grpc_status_code, brief(error.message)
+    code, detail = error.grpc_status_code, said_by(error)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         limit = quota_of(error) or method.quota
         return Unavailable(
@@ -175,8 +181,3 @@ def _unanswered(error: GoogleAPICallError, method: Method) -> StepError:
         f"{method.name}: {method.service} did not answer: {name} ({detail})",
         "Nothing was refused; running again is safe.",
     )
-
-
-def brief(text: str) -> str:
-    """What a server said, on one line and of bounded length."""
-    return " ".join(text.split())[:300] or "no reason given"

@@ -6,14 +6,14 @@ https://github.com/GoogleCloudPlatform/cloud-build-local/blob/master/pkg/build/b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 
-from step.discovery.record import Found, Origin, Record
-from step.errors import BadInput, Refused
+from step.discovery.record import Origin, Record, RecordedImage
+from step.errors import BadInput, Refused, about
 from step.model.build import Build
 from step.model.image import Digest, ImageName
+from step.model.quoting import quoted
 
 # Build.Status of google/devtools/cloudbuild/v1/cloudbuild.proto
 _RUNNING = "WORKING"
@@ -31,14 +31,6 @@ def is_build(document: object) -> bool:
     return False
 
 
-def build_from_json(document: Mapping[str, Any]) -> Build:
-    """Read a build as `gcloud builds describe --format=json` and Pub/Sub give it.
-
-    Raises BadInput when a field that is used has another type than the API's.
-    """
-    return Build.from_json(document)
-
-
 def record_of(build: Build, source: str) -> Record:
     """What a finished build pushed: each image under its own name, once, the tags dropped.
 
@@ -46,12 +38,10 @@ def record_of(build: Build, source: str) -> Record:
     pushed several digests to one repository, or finished before it started; BadInput when a name or
     a digest cannot be read.
     """
-    try:
+    with about(source):
         _require_success(build)
         _require_all_pushed(build)
-        found = tuple(Found(digest, (name,)) for name, digest in _digests(build).items())
-    except (BadInput, Refused) as error:
-        raise type(error)(f"{source}: {error.message}", error.hint) from None
+        images = tuple(RecordedImage(digest, (name,)) for name, digest in _digests(build).items())
     origin = Origin(
         source,
         build=str(build.name),
@@ -59,7 +49,7 @@ def record_of(build: Build, source: str) -> Record:
         repository=build.repository,
         commit=build.commit,
     )
-    return Record(origin, found, build.finished)
+    return Record(origin, images, build.finished)
 
 
 def running_names(build: Build) -> tuple[ImageName, ...]:
@@ -103,7 +93,7 @@ def _require_all_pushed(build: Build) -> None:
         if (repository, tag) in pushed or (not tag and repository in repositories):
             continue
         raise Refused(
-            f"the build {build.name} lists {text[:120]!r} under `images:` but did not push it",
+            f"the build {build.name} lists {quoted(text)} under `images:` but did not push it",
             "Build again; or, if another image is meant, give it as registry/repository@sha256:….",
         )
 

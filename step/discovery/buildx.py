@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from step.discovery.formats import MALFORMED, NOT_PUSHED, Format, Reading, brief, text_of
-from step.discovery.record import Found
-from step.errors import BadInput
+from step.discovery.formats import MALFORMED, NOT_PUSHED, Format, Reading, text_of
+from step.discovery.record import RecordedImage
+from step.errors import BadInput, about
 from step.model.image import Digest, ImageName
+from step.model.quoting import quoted
 
 # https://github.com/moby/buildkit/blob/master/exporter/containerimage/exptypes/types.go
 _DIGEST = "containerimage.digest"
@@ -31,14 +32,17 @@ def read_buildx(document: object) -> Reading | None:
         return None
     if targets := _targets(document):
         # A target that only fills the cache exports nothing, and is no image.
-        exported = {name: one for name, one in targets.items() if not _EXPORTED.isdisjoint(one)}
-        builds = [_named(name, target) for name, target in (exported or targets).items()]
+        exported = {name: of for name, of in targets.items() if not _EXPORTED.isdisjoint(of)}
+        builds = []
+        for name, target in (exported or targets).items():
+            with about(f"target {quoted(name)}"):
+                builds.append(_built(target))
         times = [made for _, made in builds if made is not None]
-        found = tuple(one for one, _ in builds)
-        return Reading(Format.BAKE, found, min(times, default=None))
+        images = tuple(image for image, _ in builds)
+        return Reading(Format.BAKE, images, min(times, default=None))
     if _is_build(document):
-        one, made = _built(document)
-        return Reading(Format.BUILDX, (one,), made)
+        image, made = _built(document)
+        return Reading(Format.BUILDX, (image,), made)
     return None
 
 
@@ -54,14 +58,7 @@ def _targets(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return targets if all(_is_build(target) for target in targets.values()) else {}
 
 
-def _named(target: str, build: dict[str, Any]) -> tuple[Found, datetime | None]:
-    try:
-        return _built(build)
-    except BadInput as error:
-        raise BadInput(f"target {brief(target)}: {error.message}", error.hint) from None
-
-
-def _built(build: dict[str, Any]) -> tuple[Found, datetime | None]:
+def _built(build: dict[str, Any]) -> tuple[RecordedImage, datetime | None]:
     digest = text_of(build, _DIGEST)
     if not digest:
         raise BadInput(f"there is no {_DIGEST}: nothing was pushed", NOT_PUSHED)
@@ -79,7 +76,7 @@ def _built(build: dict[str, Any]) -> tuple[Found, datetime | None]:
             "The record contradicts itself; take it from the build as it was written.",
         )
     names = [ImageName.parse(name) for name in text_of(build, _IMAGE_NAME).split(",") if name]
-    return Found(Digest.parse(digest), tuple(dict.fromkeys(names))), _finished(build)
+    return RecordedImage(Digest.parse(digest), tuple(dict.fromkeys(names))), _finished(build)
 
 
 def _finished(build: dict[str, Any]) -> datetime | None:

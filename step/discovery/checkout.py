@@ -36,15 +36,15 @@ class Checkout:
         older than a checkout or the run. Its times are the older of when it was written, as it
         says, and when it came here, which only the machine can say. Raises OSError.
         """
-        found = path.stat()
-        made = datetime.fromtimestamp(min(found.st_mtime, found.st_ctime), UTC)
+        status = path.stat()
+        made = datetime.fromtimestamp(min(status.st_mtime, status.st_ctime), UTC)
         # A link that is tracked says which file is meant, as well as the file itself could.
-        for one in dict.fromkeys((path, path.resolve())):
-            for root, folder in _repositories(one):
+        for file in dict.fromkeys((path, path.resolve())):
+            for root, folder in _repositories(file):
                 tracked = self._tracked(folder)
                 if tracked is None:
                     return "may be tracked by git, whose index cannot be read"
-                if _is_tracked(one.relative_to(root), tracked):
+                if _is_tracked(file.relative_to(root), tracked):
                     return "is tracked by git, so that it came with the sources"
                 if any(made < at for at in _checked_out(folder)):
                     return "is older than the checkout"
@@ -92,7 +92,7 @@ def _checked_out(folder: Path) -> Iterator[datetime]:
 
 def _is_tracked(path: Path, tracked: frozenset[bytes]) -> bool:
     """Whether a path is in the index, or below a link or a sparse folder that is."""
-    names = [str(one).encode("utf-8", "surrogateescape") for one in (path, *path.parents)]
+    names = [str(each).encode("utf-8", "surrogateescape") for each in (path, *path.parents)]
     return any(name in tracked or name + b"/" in tracked for name in names)
 
 

@@ -6,6 +6,7 @@ and cannot be used.
 
 from __future__ import annotations
 
+from itertools import starmap
 from typing import Any
 
 from step.discovery.formats import (
@@ -14,14 +15,14 @@ from step.discovery.formats import (
     Format,
     Reading,
     UnknownFormat,
-    brief,
     docker_name,
     text_of,
     texts_of,
 )
-from step.discovery.record import Found
+from step.discovery.record import RecordedImage
 from step.errors import BadInput
 from step.model.image import Digest, ImageName, ImageRef
+from step.model.quoting import quoted
 
 # https://github.com/goreleaser/goreleaser/blob/main/internal/artifact/artifact.go, Type.String
 _GORELEASER_IMAGES = ("Docker Image", "Docker Manifest", "Docker Image V2")
@@ -51,7 +52,7 @@ def read_jib(document: object) -> Reading | None:
             "imageDigest is the imageId, the digest of the image's configuration", MALFORMED
         )
     name = docker_name(text_of(document, "image"))
-    return Reading(Format.JIB, (Found(Digest.parse(digest), (name,)),))
+    return Reading(Format.JIB, (RecordedImage(Digest.parse(digest), (name,)),))
 
 
 def read_skaffold(document: object) -> Reading | None:
@@ -69,12 +70,12 @@ def read_skaffold(document: object) -> Reading | None:
     return Reading(Format.SKAFFOLD, tuple(_of_skaffold(build) for build in builds))
 
 
-def _of_skaffold(build: dict[str, Any]) -> Found:
+def _of_skaffold(build: dict[str, Any]) -> RecordedImage:
     tag = text_of(build, "tag")
     if "@" not in tag:
         raise BadInput(
-            f"{brief(text_of(build, 'imageName'))}: {brief(tag)} is a tag or an image id, without "
-            "a digest: the image was not pushed",
+            f"{quoted(text_of(build, 'imageName'))}: {quoted(tag)} is a tag or an image id, "
+            "without a digest: the image was not pushed",
             "Build with `skaffold build --push`, or with a default-repo and `local.push: true`.",
         )
     return _by_digest(tag)
@@ -89,29 +90,29 @@ def read_inspect(document: object) -> Reading | None:
     match document:
         case []:
             raise BadInput("docker shows no image, or one without RepoDigests", NOT_PUSHED)
-        case list() if all(isinstance(one, str) and "@" in one for one in document):
+        case list() if all(isinstance(each, str) and "@" in each for each in document):
             return _inspected([document])
-        case list() if all(isinstance(one, dict) and _is_inspected(one) for one in document):
-            return _inspected([_repo_digests(one) for one in document])
+        case list() if all(isinstance(each, dict) and _is_inspected(each) for each in document):
+            return _inspected([_repo_digests(image) for image in document])
         case dict() if _is_inspected(document):
             return _inspected([_repo_digests(document)])
     return None
 
 
-def _is_inspected(one: dict[str, Any]) -> bool:
-    return "Id" in one and not {"RepoDigests", "Image"}.isdisjoint(one)
+def _is_inspected(image: dict[str, Any]) -> bool:
+    return "Id" in image and not {"RepoDigests", "Image"}.isdisjoint(image)
 
 
-def _repo_digests(one: dict[str, Any]) -> list[str]:
-    if "RepoDigests" not in one:
+def _repo_digests(image: dict[str, Any]) -> list[str]:
+    if "RepoDigests" not in image:
         raise BadInput(
             "docker inspected a container, which has no RepoDigests",
             "Give `docker image inspect` of the image.",
         )
-    references = texts_of(one, "RepoDigests")
+    references = texts_of(image, "RepoDigests")
     if not references:
         raise BadInput("the image has no RepoDigests: it was not pushed", NOT_PUSHED)
-    if _is_podman(one):
+    if _is_podman(image):
         raise BadInput(
             "podman inspect shows the digest of the image in local storage, which is not the one "
             "that a push makes",
@@ -120,20 +121,20 @@ def _repo_digests(one: dict[str, Any]) -> list[str]:
     return references
 
 
-def _is_podman(one: dict[str, Any]) -> bool:
+def _is_podman(image: dict[str, Any]) -> bool:
     # Docker writes the Id with its algorithm; podman without, and its own digest beside it:
     # https://github.com/containers/podman/blob/main/pkg/inspect/inspect.go
-    return "Digest" in one and not str(one["Id"]).startswith("sha256:")
+    return "Digest" in image and not str(image["Id"]).startswith("sha256:")
 
 
 def _inspected(images: list[list[str]]) -> Reading:
-    found: list[Found] = []
+    recorded: list[RecordedImage] = []
     one_of = False
     for references in images:
         repositories = dict.fromkeys(_by_digest(reference) for reference in references)
-        one_of |= len({one.names for one in repositories}) > 1
-        found += repositories
-    return Reading(Format.INSPECT, tuple(dict.fromkeys(found)), one_of=one_of)
+        one_of |= len({each.names for each in repositories}) > 1
+        recorded += repositories
+    return Reading(Format.INSPECT, tuple(dict.fromkeys(recorded)), one_of=one_of)
 
 
 def read_skopeo(document: object) -> Reading | None:
@@ -149,7 +150,9 @@ def read_skopeo(document: object) -> Reading | None:
             "Inspect what was pushed: `skopeo inspect docker://REGISTRY/REPOSITORY:TAG`.",
         )
     name = ImageName.parse(text_of(document, "Name"))
-    return Reading(Format.SKOPEO, (Found(Digest.parse(text_of(document, "Digest")), (name,)),))
+    return Reading(
+        Format.SKOPEO, (RecordedImage(Digest.parse(text_of(document, "Digest")), (name,)),)
+    )
 
 
 def read_image_line(document: object) -> Reading | None:
@@ -160,8 +163,8 @@ def read_image_line(document: object) -> Reading | None:
     if not isinstance(document, dict) or document.keys() != {"name", "digest"}:
         return None
     name, digest = text_of(document, "name"), text_of(document, "digest")
-    found = Found(Digest.parse(digest), (docker_name(name),))
-    return Reading(Format.IMAGE_LINES, (found,))
+    image = RecordedImage(Digest.parse(digest), (docker_name(name),))
+    return Reading(Format.IMAGE_LINES, (image,))
 
 
 def read_goreleaser(document: object) -> Reading | None:
@@ -172,30 +175,30 @@ def read_goreleaser(document: object) -> Reading | None:
     """
     if not isinstance(document, list) or not document:
         return None
-    if not all(isinstance(one, dict) and {"name", "type"} <= one.keys() for one in document):
+    if not all(isinstance(each, dict) and {"name", "type"} <= each.keys() for each in document):
         return None
-    images = [one for one in document if one["type"] in _GORELEASER_IMAGES]
+    images = [artifact for artifact in document if artifact["type"] in _GORELEASER_IMAGES]
     if not images:
         raise UnknownFormat("no image is among the artifacts of goreleaser")
     # An image to be published and the same image published are two entries; only one has a digest.
     digests: dict[str, str] = {}
-    for one in images:
-        extra = one.get("extra")
+    for image in images:
+        extra = image.get("extra")
         digest = text_of(extra, "Digest") if isinstance(extra, dict) else ""
-        name = text_of(one, "name")
+        name = text_of(image, "name")
         if digest and digests.get(name, "") not in ("", digest):
-            raise BadInput(f"{brief(name)} has two digests", MALFORMED)
+            raise BadInput(f"{quoted(name)} has two digests", MALFORMED)
         digests[name] = digest or digests.get(name, "")
-    return Reading(Format.GORELEASER, tuple(_released(*one) for one in digests.items()))
+    return Reading(Format.GORELEASER, tuple(starmap(_released, digests.items())))
 
 
-def _released(name: str, digest: str) -> Found:
+def _released(name: str, digest: str) -> RecordedImage:
     if not digest:
         raise BadInput(
-            f"{brief(name)} has no digest: it was not pushed",
+            f"{quoted(name)} has no digest: it was not pushed",
             "Release without --snapshot and --skip=publish, which push nothing.",
         )
-    return Found(Digest.parse(digest), (docker_name(name),))
+    return RecordedImage(Digest.parse(digest), (docker_name(name),))
 
 
 def read_pack(document: dict[str, Any]) -> Reading | None:
@@ -215,10 +218,10 @@ def read_pack(document: dict[str, Any]) -> Reading | None:
     if digest == text_of(image, "image-id"):
         raise BadInput("digest is the image-id: the image was not pushed", NOT_PUSHED)
     names = tuple(dict.fromkeys(docker_name(tag) for tag in tags))
-    return Reading(Format.PACK, (Found(Digest.parse(digest), names),))
+    return Reading(Format.PACK, (RecordedImage(Digest.parse(digest), names),))
 
 
-def _by_digest(text: str) -> Found:
+def _by_digest(text: str) -> RecordedImage:
     name, _, digest = text.partition("@")
     image = ImageRef(docker_name(name), Digest.parse(digest))
-    return Found(image.digest, (image.name,))
+    return RecordedImage(image.digest, (image.name,))

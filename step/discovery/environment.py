@@ -79,8 +79,8 @@ class _System:
     began: Callable[[Mapping[str, str]], datetime | None] = lambda _: None
 
     def marks(self, environ: Mapping[str, str]) -> bool:
-        found = environ.get(self.mark)
-        return bool(found) if self.value is None else found == self.value
+        value = environ.get(self.mark)
+        return bool(value) if self.value is None else value == self.value
 
     def read(self, environ: Mapping[str, str]) -> Environment:
         from step.model.build import commit_in

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from typing import TypeVar
 
 from step.discovery.formats import listed
-from step.discovery.record import Discovered, Found, Origin, Record
-from step.errors import BadInput
+from step.discovery.record import Discovered, Origin, Record, RecordedImage
+from step.errors import BadInput, about
 from step.model.image import Digest, ImageName, ImageRef, ImageTag
 
 _T = TypeVar("_T")
@@ -53,10 +54,10 @@ def find_images(
     # A tag is asked for once, even if it is given twice: it may be moved in between.
     once = cache(resolve) if resolve else None
     referred = [_referred(reference, once) for reference in references]
-    _agree(named, [one for one in referred if one.origin.tag is not None])
+    _agree(named, [each for each in referred if each.origin.tag is not None])
     images: dict[ImageRef, Discovered] = {}
-    for one in referred:
-        images.setdefault(one.image, one)
+    for discovered in referred:
+        images.setdefault(discovered.image, discovered)
     for record, of_record in named:
         for image in of_record:
             images.setdefault(image, Discovered(image, record.origin))
@@ -66,8 +67,8 @@ def find_images(
 
 def _given_digest(digest: str | None) -> Iterable[Record]:
     if digest is not None:
-        found = Found(_labelled("--digest", Digest.parse, digest))
-        yield Record(Origin("--digest"), (found,))
+        image = RecordedImage(_labelled("--digest", Digest.parse, digest))
+        yield Record(Origin("--digest"), (image,))
 
 
 def _referred(reference: str, resolve: Callable[[ImageTag], Digest] | None) -> Discovered:
@@ -89,21 +90,21 @@ def _require_fresh(record: Record, not_before: datetime | None) -> None:
 def _named(
     record: Record, wanted: ImageName | None, defaults: tuple[ImageName, ...]
 ) -> list[ImageRef]:
-    every = record.found
-    unnamed = next((found for found in every if not found.names), None)
+    every = record.images
+    unnamed = next((image for image in every if not image.names), None)
     if unnamed is not None:
         name = wanted or _default(record, unnamed, defaults)
-        if len({found.digest for found in every if name in found.names or not found.names}) > 1:
+        if len({image.digest for image in every if name in image.names or not image.names}) > 1:
             raise BadInput(
                 f"{record.source}: several digests, not all with a name, could be {name}",
                 "Give the images as registry/repository@sha256:….",
             )
-        every = tuple(found if found.names else Found(found.digest, (name,)) for found in every)
+        every = tuple(image if image.names else replace(image, names=(name,)) for image in every)
     if wanted is None:
         if record.one_of:
-            _one_name(record, [name for found in every for name in found.names])
-        return [_one_name(record, found.names).at(found.digest) for found in every]
-    images = [wanted.at(found.digest) for found in every if wanted in found.names]
+            _one_name(record, [name for image in every for name in image.names])
+        return [_one_name(record, image.names).at(image.digest) for image in every]
+    images = [wanted.at(image.digest) for image in every if wanted in image.names]
     if not images:
         raise _contradicted(record, wanted)
     return images
@@ -119,17 +120,17 @@ def _one_name(record: Record, names: Sequence[ImageName]) -> ImageName:
     return first
 
 
-def _default(record: Record, found: Found, defaults: tuple[ImageName, ...]) -> ImageName:
+def _default(record: Record, image: RecordedImage, defaults: tuple[ImageName, ...]) -> ImageName:
     match defaults:
         case (name,):
             return name
         case ():
             raise BadInput(
-                f"{record.source}: {found.digest} has no name",
+                f"{record.source}: {image.digest} has no name",
                 "Say which image it is with --image registry/repository.",
             )
     raise BadInput(
-        f"{record.source}: {found.digest} has no name, and the build pushes several images: "
+        f"{record.source}: {image.digest} has no name, and the build pushes several images: "
         f"{listed(defaults)}",
         "Say which it is with --image.",
     )
@@ -137,7 +138,7 @@ def _default(record: Record, found: Found, defaults: tuple[ImageName, ...]) -> I
 
 def _contradicted(record: Record, wanted: ImageName) -> BadInput:
     """A digest belongs to the repository that was pushed to; elsewhere the bytes may be others."""
-    names = [name for found in record.found for name in found.names]
+    names = [name for image in record.images for name in image.names]
     if any(name.repository == wanted.repository for name in names):
         what = f"the registry of {wanted} is not the one that was pushed to"
     elif any(name.registry == wanted.registry for name in names):
@@ -165,13 +166,14 @@ def _agree(named: Sequence[tuple[Record, list[ImageRef]]], resolved: Sequence[Di
                     "Give one record of the build; if both images are meant, give them as "
                     "registry/repository@sha256:….",
                 )
-    for one in resolved:
-        if one.image.name in first:
-            source, known = first[one.image.name]
-            if one.image.digest not in known:
+    for discovered in resolved:
+        image = discovered.image
+        if image.name in first:
+            source, known = first[image.name]
+            if image.digest not in known:
                 raise BadInput(
-                    f"{source} and the registry disagree: the tag {one.origin.tag} of "
-                    f"{one.image.name} is {one.image.digest}",
+                    f"{source} and the registry disagree: the tag {discovered.origin.tag} of "
+                    f"{image.name} is {image.digest}",
                     "The tag was moved after the build, or the record is another build's. Give the "
                     "record without the tag, if it is this build's.",
                 )
@@ -193,7 +195,5 @@ def _require_count(images: Iterable[ImageRef], expected: int | None) -> None:
 
 
 def _labelled(label: str, parse: Callable[[str], _T], text: str) -> _T:
-    try:
+    with about(label):
         return parse(text)
-    except BadInput as error:
-        raise BadInput(f"{label}: {error.message}", error.hint) from None

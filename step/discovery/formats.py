@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from step.discovery.record import Found, Origin, Record
+from step.discovery.record import Origin, Record, RecordedImage
 from step.errors import BadInput
 from step.model.image import ImageName
 
@@ -53,13 +52,13 @@ class Reading:
     """
 
     format: Format
-    found: tuple[Found, ...]
+    images: tuple[RecordedImage, ...]
     made: datetime | None = None
     one_of: bool = False
 
     def record(self, source: str) -> Record:
         """The record that was read from a source of this name."""
-        return Record(Origin(self.format.called(source)), self.found, self.made, self.one_of)
+        return Record(Origin(self.format.called(source)), self.images, self.made, self.one_of)
 
 
 NOT_PUSHED = (
@@ -80,14 +79,6 @@ HASH = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _LISTED = 8
 
 
-def load_json(text: str) -> Any:
-    """The one value that the text is; raises ValueError for anything else or a repeated key."""
-    try:
-        return json.loads(text, object_pairs_hook=_no_repeated_key)
-    except RecursionError:
-        raise ValueError("nested too deep") from None
-
-
 def text_of(document: dict[str, Any], key: str) -> str:
     """The text under a key, empty where there is none; raises BadInput for another type."""
     value = document.get(key, "")
@@ -101,7 +92,7 @@ def texts_of(document: dict[str, Any], key: str) -> list[str]:
     value = document.get(key)
     if value is None:
         return []
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
         raise BadInput(f"{key} is not a list of texts", MALFORMED)
     return value
 
@@ -124,15 +115,3 @@ def listed(things: Iterable[object]) -> str:
     shown = list(dict.fromkeys(map(str, things)))
     more = f" and {len(shown) - _LISTED} more" if len(shown) > _LISTED else ""
     return ", ".join(shown[:_LISTED]) + more
-
-
-def brief(text: str) -> str:
-    """Text from a record for a message: on one line, of bounded length."""
-    return repr(text if len(text) <= 120 else text[:117] + "…")
-
-
-def _no_repeated_key(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key is repeated")
-    return found

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from step.discovery.formats import KNOWN, Format, Reading, UnknownFormat, brief
-from step.discovery.record import Found
-from step.errors import BadInput
+from step.discovery.formats import KNOWN, Format, Reading, UnknownFormat
+from step.discovery.record import RecordedImage
+from step.errors import BadInput, about
 from step.model.image import Digest, ImageName, ImageRef
+from step.model.quoting import quoted
 
 # The form of sha256sum: https://goreleaser.com/customization/docker_digest/
 _SUM = re.compile(r"([0-9a-fA-F]{64}) [ *](\S.*)")
@@ -31,7 +32,7 @@ def read_lines(text: str, source: str) -> Reading:
     if any(_SUM.fullmatch(line) for line in lines):
         return Reading(Format.CHECKSUMS, tuple(_each(lines, _checksum)))
     if not any(_DIGEST_LIKE.fullmatch(line.strip()) for line in lines):
-        raise UnknownFormat(f"{brief(lines[0])} is not a sha256 digest, nor a reference by one")
+        raise UnknownFormat(f"{quoted(lines[0])} is not a sha256 digest, nor a reference by one")
     if len(lines) > 1:
         raise BadInput(f"there are {len(lines)} lines where one digest is expected", KNOWN)
     if _ID_FILE.fullmatch(source):
@@ -40,25 +41,24 @@ def read_lines(text: str, source: str) -> Reading:
             "Give the digest that the push reported: --metadata-file of docker buildx, "
             "--digestfile of buildah and podman, jib-image.digest of jib.",
         )
-    return Reading(Format.DIGEST, (Found(Digest.parse(lines[0])),))
+    return Reading(Format.DIGEST, (RecordedImage(Digest.parse(lines[0])),))
 
 
-def _each(lines: list[str], read: Callable[[str], Found]) -> Iterator[Found]:
+def _each(lines: list[str], read: Callable[[str], RecordedImage]) -> Iterator[RecordedImage]:
     for number, line in enumerate(lines, start=1):
-        try:
-            yield read(line)
-        except BadInput as error:
-            raise BadInput(f"line {number}: {error.message}", error.hint or KNOWN) from None
+        with about(f"line {number}", KNOWN):
+            image = read(line)
+        yield image
 
 
-def _reference(line: str) -> Found:
+def _reference(line: str) -> RecordedImage:
     """`registry/repository[:tag]@sha256:…`, as kaniko, ko, apko, crane and docker write it."""
     image = ImageRef.parse(line)
-    return Found(image.digest, (image.name,))
+    return RecordedImage(image.digest, (image.name,))
 
 
-def _checksum(line: str) -> Found:
+def _checksum(line: str) -> RecordedImage:
     """`HEX  registry/repository:tag`, where the bare hash stands for a sha256 digest."""
     if not (match := _SUM.fullmatch(line)):
-        raise BadInput(f"{brief(line)} is not a hash and an image")
-    return Found(Digest(match[1]), (ImageName.parse(match[2]),))
+        raise BadInput(f"{quoted(line)} is not a hash and an image")
+    return RecordedImage(Digest(match[1]), (ImageName.parse(match[2]),))

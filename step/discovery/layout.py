@@ -17,12 +17,13 @@ from step.discovery.formats import (
     Format,
     Reading,
     UnknownFormat,
-    load_json,
     text_of,
 )
-from step.discovery.record import Found, Record
-from step.errors import BadInput
+from step.discovery.record import Record, RecordedImage
+from step.errors import BadInput, about
 from step.model.image import Digest, ImageName
+from step.model.quoting import quoted
+from step.model.strict import load_json
 
 MARKER = "oci-layout"
 INDEX = "index.json"
@@ -65,16 +66,13 @@ def read_layout(folder: Path, source: str) -> Record:
     is one and cannot be used.
     """
     try:
-        return Reading(Format.LAYOUT, _found(folder)).record(source)
-    except UnknownFormat as error:
-        raise UnknownFormat(f"{source}: {error.message}") from None
-    except BadInput as error:
-        raise BadInput(f"{source}: {error.message}", error.hint) from None
+        with about(source):
+            return Reading(Format.LAYOUT, _images(folder)).record(source)
     except OSError as error:
         raise BadInput(f"{source} cannot be read: {error.strerror}", READABLE) from None
 
 
-def _found(folder: Path) -> tuple[Found, ...]:
+def _images(folder: Path) -> tuple[RecordedImage, ...]:
     _require_layout(folder)
     text = _bytes(folder / INDEX).decode("utf-8", errors="replace")
     match _object(text, INDEX).get("manifests"):
@@ -90,7 +88,7 @@ def _found(folder: Path) -> tuple[Found, ...]:
         digest = _digest(entry, shown)
         _require_intact(folder, digest)
         names.setdefault(digest, []).extend(_names(entry))
-    return tuple(Found(digest, tuple(dict.fromkeys(of))) for digest, of in names.items())
+    return tuple(RecordedImage(digest, tuple(dict.fromkeys(of))) for digest, of in names.items())
 
 
 def _require_layout(folder: Path) -> None:
@@ -113,7 +111,7 @@ def _digest(entry: dict[str, Any], shown: set[str]) -> Digest:
     kind = text_of(entry, "mediaType")
     if kind not in _MANIFESTS:
         raise BadInput(
-            f"{digest} is listed as {kind[:120]!r}, not as a manifest or an index", MALFORMED
+            f"{digest} is listed as {quoted(kind)}, not as a manifest or an index", MALFORMED
         )
     return digest
 

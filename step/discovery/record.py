@@ -9,7 +9,7 @@ from step.model.image import Digest, ImageName, ImageRef
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RecordedImage:
     """One digest, and the names that its record gives it: none in a plain digest file."""
 
     digest: Digest
@@ -35,14 +35,14 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What one record says; `found` is never empty.
+    """What one record says; `images` is never empty.
 
     `made` is when the build says that it made the image, where the record says that. `one_of`: the
     record is of one image under several names, of which one has to be chosen.
     """
 
     origin: Origin
-    found: tuple[Found, ...]
+    images: tuple[RecordedImage, ...]
     made: datetime | None = None
     one_of: bool = False
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 
-from step.discovery.builds import build_from_json, is_build, record_of
+from step.discovery.builds import is_build, record_of
 from step.discovery.buildx import read_buildx
 from step.discovery.documents import (
     read_goreleaser,
@@ -27,12 +27,12 @@ from step.discovery.formats import (
     Reading,
     UnknownFormat,
     listed,
-    load_json,
 )
 from step.discovery.image_lines import read_lines
-from step.discovery.record import Found, Record
-from step.errors import BadInput
+from step.discovery.record import Record, RecordedImage
+from step.errors import BadInput, about
 from step.model.build import Build
+from step.model.strict import load_json
 
 # A table's header on a line of its own is TOML, but within an object of JSON.
 _TOML = re.compile(r"(?!\s*\{)(?:.*\n)*?\[\[?[A-Za-z_][A-Za-z0-9_.-]*\]\]?[ \t]*\r?(?:\n|\Z)")
@@ -62,18 +62,14 @@ def parse_record(text: str, source: str) -> Record:
     when the text is no record; BadInput for records that cannot be used, such as those of images
     that were not pushed; Refused for a build of Cloud Build that did not succeed.
     """
-    try:
+    with about(source):
         read = _read(text, source)
-    except UnknownFormat as error:
-        raise UnknownFormat(f"{source}: {error.message}") from None
-    except BadInput as error:
-        raise BadInput(f"{source}: {error.message}", error.hint) from None
     if isinstance(read, Build):
         record = record_of(read, Format.CLOUD_BUILD.called(source))
     else:
         record = read.record(source)
     shown = set(HASH.findall(text))
-    hidden = [found.digest for found in record.found if found.digest.hex not in shown]
+    hidden = [image.digest for image in record.images if image.digest.hex not in shown]
     if hidden:
         raise BadInput(
             f"{source}: the digest {listed(hidden)} is written with escapes",
@@ -98,7 +94,7 @@ def _json(text: str) -> Reading | Build:
     except ValueError:
         return _json_lines(text)
     if is_build(document):
-        return build_from_json(document)
+        return Build.from_json(document)
     for read in _READERS:
         if (reading := read(document)) is not None:
             return reading
@@ -106,7 +102,7 @@ def _json(text: str) -> Reading | Build:
 
 
 def _json_lines(text: str) -> Reading:
-    found: list[Found] = []
+    images: list[RecordedImage] = []
     for line in text.splitlines():
         try:
             reading = read_image_line(load_json(line))
@@ -114,8 +110,8 @@ def _json_lines(text: str) -> Reading:
             reading = None
         if reading is None:
             raise UnknownFormat("the record is not whole JSON")
-        found += reading.found
-    return Reading(Format.IMAGE_LINES, tuple(dict.fromkeys(found)))
+        images += reading.images
+    return Reading(Format.IMAGE_LINES, tuple(dict.fromkeys(images)))
 
 
 def _toml(text: str) -> Reading:

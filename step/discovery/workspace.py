@@ -15,7 +15,7 @@ from step.errors import BadInput
 
 # Where build tools put their records by themselves, and the names that people usually give to those
 # that they ask for; nothing else in a workspace is opened.
-PLACES: dict[str, tuple[str, ...]] = {
+RECORDS: dict[str, tuple[str, ...]] = {
     ".": (
         # docker buildx --metadata-file: docs.docker.com/reference/cli/docker/buildx/build/
         "metadata.json",
@@ -56,7 +56,7 @@ _LIMIT = 10 * 1024 * 1024
 
 
 def search(workspace: Path, checkout: Checkout | None = None) -> tuple[Record, ...]:
-    """Read the records at the places above: one, or none.
+    """Read the records that usually are there: one, or none.
 
     A file that is no record, is over 10 MiB or is not text is passed over, and so is a link that
     leads out of the workspace, and what may have come with the sources: that is no build's record.
@@ -78,9 +78,11 @@ def search(workspace: Path, checkout: Checkout | None = None) -> tuple[Record, .
             "If it is this build's record, name it with --from-file; else give the image.",
         )
     if len(records) > 1:
-        found = listed(f"{one.source}: {listed(of.digest for of in one.found)}" for one in records)
+        told = listed(
+            f"{each.source}: {listed(of.digest for of in each.images)}" for each in records
+        )
         raise BadInput(
-            f"the workspace holds several records: {found}",
+            f"the workspace holds several records: {told}",
             "Name the one of this build with --from-file, or remove those of other builds.",
         )
     return tuple(records)
@@ -106,7 +108,7 @@ class _Own:
 
 
 def _files(workspace: Path, own: _Own) -> Iterator[Record]:
-    for folder, names in PLACES.items():
+    for folder, names in RECORDS.items():
         for name in names:
             path = workspace / folder / name
             text = _text(path, workspace)
@@ -173,13 +175,11 @@ def _distinct(records: list[Record]) -> list[Record]:
     return kept
 
 
-def _says(one: Record, other: Record) -> bool:
+def _says(record: Record, other: Record) -> bool:
     """Whether one record says the digests of the other, and its names if it has any."""
-    digests = {found.digest for found in one.found}
-    if digests != {found.digest for found in other.found}:
-        return False
-    return _pairs(other) <= _pairs(one)
+    digests, others = ({image.digest for image in each.images} for each in (record, other))
+    return digests == others and _pairs(other) <= _pairs(record)
 
 
 def _pairs(record: Record) -> set[tuple[str, str]]:
-    return {(str(name), found.digest.hex) for found in record.found for name in found.names}
+    return {(str(name), image.digest.hex) for image in record.images for name in image.names}

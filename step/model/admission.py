@@ -18,6 +18,7 @@ from step.model.policy import (
     Scope,
     SystemPolicy,
 )
+from step.model.quoting import quoted
 from step.model.shared_keys import NO_KEY_OF_ITS_OWN, without_keys_of_their_own
 
 # The words of Binary Authorization's own denials, as clusters report them.
@@ -194,7 +195,7 @@ def by_digest(image: str) -> ImageRef | None:
     """
     if not image or not image.isprintable() or " " in image or "://" in image:
         raise BadInput(
-            f"{image[:120]!r} is not an image",
+            f"{quoted(image)} is not an image",
             "Write it as a pod does: registry/repository@sha256:….",
         )
     try:

@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from step.errors import BadInput, Unverified
-from step.model.bounds import PAYLOAD_BYTES, SIGNATURE_BYTES, SIGNATURES, shortened
+from step.model.bounds import PAYLOAD_BYTES, SIGNATURE_BYTES, SIGNATURES
 from step.model.image import ImageRef
 from step.model.keys import Key, identity
 from step.model.names import AttestorName, NoteName
 from step.model.payload import Payload
+from step.model.quoting import shortened
 
 ATTESTATION = "ATTESTATION"
 """The kind of occurrence that attests: grafeas.v1.NoteKind."""

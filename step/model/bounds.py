@@ -37,8 +37,3 @@ TEXT_LENGTH = 500
 
 RECEIVED_BYTES = 32 << 20
 """Of an answer over gRPC; a page of 250 honest occurrences has under 2 MB."""
-
-
-def shortened(text: str) -> str:
-    """The text, or as much of it as is shown; the whole may be as long as its writer likes."""
-    return text if len(text) <= TEXT_LENGTH else f"{text[: TEXT_LENGTH - 1]}…"

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from step.errors import BadInput
 from step.model.names import ProjectName
+from step.model.quoting import quoted
 
 T = TypeVar("T", str, list[Any], dict[str, Any])
 
@@ -58,14 +59,14 @@ class BuildName:
         try:
             ProjectName(self.project)
         except BadInput as error:
-            raise BadInput(f"{_shown(self.project)} is not a project id", error.hint) from None
+            raise BadInput(f"{quoted(self.project)} is not a project id", error.hint) from None
         if not re.fullmatch(_LOCATION, self.location):
             raise BadInput(
-                f"{_shown(self.location)} is not a location",
+                f"{quoted(self.location)} is not a location",
                 "A build is in a region, for example europe-west1, or in global.",
             )
         if not re.fullmatch(_ID, self.id):
-            raise BadInput(f"{_shown(self.id)} is not the id of a build", _SPELLINGS)
+            raise BadInput(f"{quoted(self.id)} is not the id of a build", _SPELLINGS)
 
     @classmethod
     def parse(cls, text: str, project: str | None = None, location: str | None = None) -> BuildName:
@@ -79,7 +80,7 @@ class BuildName:
         if match := _CONSOLE.fullmatch(text):
             return cls(_project_of(match[3]), match[1] or GLOBAL, match[2])
         if not re.fullmatch(_ID, text):
-            raise BadInput(f"{_shown(text)} is not a build of Cloud Build", _SPELLINGS)
+            raise BadInput(f"{quoted(text)} is not a build of Cloud Build", _SPELLINGS)
         if project is None:
             raise BadInput(f"the build {text!r} has no project", _SPELLINGS)
         return cls(project, location or GLOBAL, text)
@@ -183,7 +184,7 @@ def _name(document: Mapping[str, Any]) -> BuildName:
         return BuildName(project, GLOBAL, build_id)
     name = BuildName.parse(full)
     if build_id and build_id != name.id:
-        raise BadInput(f"the build has two ids, {_shown(build_id)} and {name.id!r}", _WHOLE)
+        raise BadInput(f"the build has two ids, {quoted(build_id)} and {name.id!r}", _WHOLE)
     # The name has the project's number, where the other field has its id.
     return BuildName(project or name.project, name.location, name.id)
 
@@ -195,7 +196,7 @@ def _status(document: Mapping[str, Any]) -> str:
         return str(status)
     name = field(document, "status", str) or "STATUS_UNKNOWN"
     if not re.fullmatch(r"[A-Z_]{1,40}", name):
-        raise BadInput(f"{_shown(name)} is not a status of a build", _WHOLE)
+        raise BadInput(f"{quoted(name)} is not a status of a build", _WHOLE)
     return name
 
 
@@ -259,7 +260,7 @@ def _time(document: Mapping[str, Any], key: str) -> datetime | None:
     except ValueError:
         time = None
     if time is None or time.tzinfo is None:
-        raise BadInput(f"{key} is not a time: {_shown(text)}", _WHOLE)
+        raise BadInput(f"{key} is not a time: {quoted(text)}", _WHOLE)
     return time
 
 
@@ -289,7 +290,3 @@ def _project_of(query: str) -> str:
     if len(projects) != 1:
         raise BadInput("the address of the build does not name its project", _SPELLINGS)
     return projects[0].replace("%3A", ":")
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 120 else text[:117] + "…")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from step.errors import BadInput
 from step.model.names import ProjectName
+from step.model.quoting import quoted
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 # A host of DNS labels (or an IPv6 address in brackets), then perhaps a port. Its case is kept, as
@@ -39,7 +40,7 @@ class Digest:
 
     def __post_init__(self) -> None:
         if not _HEX.fullmatch(self.hex):
-            raise BadInput(f"{_shown(self.hex)} is not 64 lower-case hexadecimal digits")
+            raise BadInput(f"{quoted(self.hex)} is not 64 lower-case hexadecimal digits")
 
     @classmethod
     def parse(cls, text: str) -> Digest:
@@ -49,16 +50,16 @@ class Digest:
             raise BadInput("the digest is empty", "Was the image pushed? Only a push has one.")
         if not colon and re.fullmatch(r"[0-9a-fA-F]{12,64}", text):
             raise BadInput(
-                f"{_shown(text)} looks like an image id or a bare hash, not a digest",
+                f"{quoted(text)} looks like an image id or a bare hash, not a digest",
                 "A digest starts with sha256:, as the registry reports it after the push.",
             )
         if algorithm != "sha256" or not colon:
             raise BadInput(
-                f"{_shown(text)} is not a sha256 digest",
+                f"{quoted(text)} is not a sha256 digest",
                 "Binary Authorization knows sha256: and 64 lower-case hexadecimal digits only.",
             )
         if not _HEX.fullmatch(value):
-            raise BadInput(f"{_shown(text)} is not a digest: {_why_not_hex(value)}", _BY_DIGEST)
+            raise BadInput(f"{quoted(text)} is not a digest: {_why_not_hex(value)}", _BY_DIGEST)
         return cls(value)
 
     def __str__(self) -> str:
@@ -75,17 +76,17 @@ class ImageName:
     def __post_init__(self) -> None:
         if not _REGISTRY.fullmatch(self.registry):
             raise BadInput(
-                f"{_shown(self.registry)} is not a registry host",
+                f"{quoted(self.registry)} is not a registry host",
                 "It is a host name, perhaps with a port, without a user or a path.",
             )
         if not _REPOSITORY.fullmatch(self.repository):
             raise BadInput(
-                f"{_shown(self.repository)} is not a repository name",
+                f"{quoted(self.repository)} is not a repository name",
                 "It holds lower-case letters, digits and single separators only.",
             )
         if len(str(self)) > _NAME_LIMIT:
             raise BadInput(
-                f"the image name {_shown(str(self))} is over {_NAME_LIMIT} characters",
+                f"the image name {quoted(str(self))} is over {_NAME_LIMIT} characters",
                 "No registry holds such a name.",
             )
 
@@ -94,7 +95,7 @@ class ImageName:
         """Read `registry/repository`, a tag beside it dropped; raises BadInput for all else."""
         if "@" in text:
             raise BadInput(
-                f"{_shown(text)} holds a digest where a name alone is wanted",
+                f"{quoted(text)} holds a digest where a name alone is wanted",
                 "Give the reference by digest as the image itself, without a second digest.",
             )
         return cls._without_tag(text)
@@ -104,13 +105,13 @@ class ImageName:
         registry, slash, rest = re.sub(r"\A(?:https?:)?//", "", text).partition("/")
         if not slash or not ("." in registry or ":" in registry or registry == "localhost"):
             raise BadInput(
-                f"{_shown(text)} does not name a registry",
+                f"{quoted(text)} does not name a registry",
                 "Write the registry host too, for example docker.io/library/"
                 "NAME or REGION-docker.pkg.dev/PROJECT/REPOSITORY/NAME.",
             )
         repository, colon, tag = rest.partition(":")
         if colon and not _TAG.fullmatch(tag):
-            raise BadInput(f"{_shown(tag)} is not a tag, in {_shown(text)}", _BY_DIGEST)
+            raise BadInput(f"{quoted(tag)} is not a tag, in {quoted(text)}", _BY_DIGEST)
         return cls(registry, repository)
 
     def at(self, digest: Digest) -> ImageRef:
@@ -148,7 +149,7 @@ class ImageTag:
 
     def __post_init__(self) -> None:
         if not _TAG.fullmatch(self.tag):
-            raise BadInput(f"{_shown(self.tag)} is not a tag", _BY_DIGEST)
+            raise BadInput(f"{quoted(self.tag)} is not a tag", _BY_DIGEST)
 
     @classmethod
     def parse(cls, text: str) -> ImageTag:
@@ -156,7 +157,7 @@ class ImageTag:
         name = ImageName.parse(text)
         tag = text.rpartition("/")[2].partition(":")[2]
         if not tag:
-            raise BadInput(f"{_shown(text)} has neither a tag nor a digest", _BY_DIGEST)
+            raise BadInput(f"{quoted(text)} has neither a tag nor a digest", _BY_DIGEST)
         return cls(name, tag)
 
     def __str__(self) -> str:
@@ -184,12 +185,12 @@ class ImageRef:
         if not at:
             if name.startswith("sha256:"):
                 raise BadInput(
-                    f"{_shown(text)} is a digest without a name",
+                    f"{quoted(text)} is a digest without a name",
                     "Write registry/repository@sha256:…, or give the name with --image.",
                 )
             parsed = ImageName.parse(text)
             raise BadInput(
-                f"{_shown(text)} names {parsed} by tag, not by digest",
+                f"{quoted(text)} names {parsed} by tag, not by digest",
                 f"{_BY_DIGEST} --resolve-tags asks the registry what it stands for now.",
             )
         return ImageName._without_tag(name).at(Digest.parse(digest))
@@ -216,8 +217,3 @@ def _why_not_hex(value: str) -> str:
     if re.fullmatch(r"[0-9a-f]+", value):
         return f"it has {len(value)} hexadecimal digits, not 64"
     return "64 lower-case hexadecimal digits must follow sha256:, and nothing else"
-
-
-def _shown(text: str) -> str:
-    """The text for a message: on one line, of bounded length."""
-    return repr(text if len(text) <= 120 else text[:117] + "…")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from step.errors import BadInput, Unverified
-from step.model.bounds import shortened
 from step.model.image import Digest, ImageRef
+from step.model.quoting import quoted, shortened
+from step.model.strict import RepeatedKey, load_json
 
 # gcloud's spelling; command_lib/container/binauthz/util.py of the Google Cloud SDK 528.0.0.
 PAYLOAD_TYPE = "Google cloud binauthz container signature"
@@ -54,14 +54,14 @@ class Payload:
         is refused: two readers could take different values for the digest.
         """
         try:
-            document = json.loads(data.decode("utf-8"), object_pairs_hook=_no_repeated_key)
+            document = load_json(data.decode("utf-8"))
             critical = document["critical"]
             kind = critical["type"]
             reference = critical["identity"]["docker-reference"]
             digest = critical["image"]["docker-manifest-digest"]
-        except _RepeatedKey as error:
-            raise Unverified(f"the payload repeats the key {shortened(error.args[0])!r}") from None
-        except (ValueError, LookupError, TypeError, RecursionError):
+        except RepeatedKey as error:
+            raise Unverified(f"the payload repeats the key {quoted(error.key)}") from None
+        except (ValueError, LookupError, TypeError):
             raise Unverified("the payload is not Binary Authorization's JSON") from None
         if not (isinstance(kind, str) and kind.lower() in _ACCEPTED_TYPES):
             raise Unverified(f"the payload is of another type: {shortened(repr(kind))}")
@@ -80,16 +80,3 @@ def pae(payload_type: str, body: bytes) -> bytes:
     """
     kind = payload_type.encode("utf-8")
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(body), body)
-
-
-class _RepeatedKey(Exception):
-    pass
-
-
-def _no_repeated_key(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise _RepeatedKey(key)
-        found[key] = value
-    return found

@@ -9,7 +9,8 @@ from typing import Any
 
 from step.errors import BadInput
 from step.model.names import AttestorName
-from step.model.strict import Place, document, shown
+from step.model.quoting import quoted
+from step.model.strict import Value, document
 
 # google/cloud/binaryauthorization/v1/resources.proto, message Policy, in the JSON form that
 # gcloud container binauthz policy export prints and import reads.
@@ -159,11 +160,11 @@ class Policy:
         with rules, attestors where none are required or none where they are, and all that has not
         its form: a policy that is understood in part could only be judged wrongly.
         """
-        top = Place(where, mapping, _FORM)
+        top = Value(where, mapping, _FORM)
         maps = {scope: scope.field for scope in Scope}
         top.only(*_TEXTS, _GLOBAL_MODE, _PATTERNS, *maps.values(), _DEFAULT)
         rules = {scope: _rules(top, scope) for scope, field in maps.items() if field in top.keys}
-        filled = [scope for scope, found in rules.items() if found]
+        filled = [scope for scope, own in rules.items() if own]
         if len(filled) > 1:
             raise top.error(
                 "only one rule map may have rules, but these have: "
@@ -184,16 +185,18 @@ class Policy:
 
     def to_mapping(self) -> dict[str, Any]:
         """The policy as gcloud exports it; empty fields are left out."""
-        found: dict[str, Any] = {_PATTERNS: [{"namePattern": one.text} for one in self.allowlist]}
-        if self.scope:
-            found[self.scope.field] = {key: rule.to_mapping() for key, rule in self.rules}
-        found[_DEFAULT] = self.default.to_mapping()
-        found["description"] = self.description
-        found["etag"] = self.etag
-        found[_GLOBAL_MODE] = "ENABLE" if self.uses_system_policy else "DISABLE"
-        found["name"] = self.name
-        found["updateTime"] = self.update_time
-        return {key: value for key, value in found.items() if value}
+        rules = {key: rule.to_mapping() for key, rule in self.rules}
+        fields: dict[str, Any] = {
+            _PATTERNS: [{"namePattern": pattern.text} for pattern in self.allowlist],
+            **({self.scope.field: rules} if self.scope else {}),
+            _DEFAULT: self.default.to_mapping(),
+            "description": self.description,
+            "etag": self.etag,
+            _GLOBAL_MODE: "ENABLE" if self.uses_system_policy else "DISABLE",
+            "name": self.name,
+            "updateTime": self.update_time,
+        }
+        return {key: value for key, value in fields.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +216,7 @@ class SystemPolicy:
     @classmethod
     def from_mapping(cls, mapping: object, where: str) -> SystemPolicy:
         """Read it from what YAML or JSON made of it; raises BadInput for unknown keys."""
-        top = Place(where, mapping, _FORM)
+        top = Value(where, mapping, _FORM)
         top.only(*_TEXTS, _GLOBAL_MODE, _PATTERNS, _DEFAULT)
         return cls(_patterns(top))
 
@@ -221,39 +224,39 @@ class SystemPolicy:
 # Reading
 
 
-def _patterns(top: Place) -> tuple[AllowPattern, ...]:
-    found = []
-    for place in top.items(_PATTERNS):
-        place.only("namePattern")
-        text = place.text("namePattern")
+def _patterns(top: Value) -> tuple[AllowPattern, ...]:
+    patterns = []
+    for item in top.items(_PATTERNS):
+        item.only("namePattern")
+        text = item.text("namePattern")
         if not text:
-            raise place.error("namePattern is missing")
-        found.append(AllowPattern(text))
-    return tuple(found)
+            raise item.error("namePattern is missing")
+        patterns.append(AllowPattern(text))
+    return tuple(patterns)
 
 
-def _uses_system_policy(top: Place) -> bool:
+def _uses_system_policy(top: Value) -> bool:
     # resources.proto, GlobalPolicyEvaluationMode: left out, it is DISABLE.
     mode = top.text(_GLOBAL_MODE) or "DISABLE"
     if mode not in ("ENABLE", "DISABLE", "GLOBAL_POLICY_EVALUATION_MODE_UNSPECIFIED"):
-        raise top.child(_GLOBAL_MODE).error(f"{mode[:80]!r} is neither ENABLE nor DISABLE")
+        raise top.child(_GLOBAL_MODE).error(f"{quoted(mode)} is neither ENABLE nor DISABLE")
     return mode == "ENABLE"
 
 
-def _rules(top: Place, scope: Scope) -> tuple[tuple[str, AdmissionRule], ...]:
-    place = top.child(scope.field)
-    for key in place.keys:
+def _rules(top: Value, scope: Scope) -> tuple[tuple[str, AdmissionRule], ...]:
+    rules = top.child(scope.field)
+    for key in rules.keys:
         if not isinstance(key, str) or not scope.admits(key):
-            raise place.error(f"{shown(key)} is not {scope.form}")
-    return tuple((key, _rule(place.child(key))) for key in place.value)
+            raise rules.error(f"{quoted(key)} is not {scope.form}")
+    return tuple((key, _rule(rules.child(key))) for key in rules.value)
 
 
-def _rule(place: Place) -> AdmissionRule:
-    place.only(*_RULE_KEYS)
-    evaluation = place.choice("evaluationMode", EvaluationMode)
-    enforcement = place.choice("enforcementMode", EnforcementMode)
+def _rule(rule: Value) -> AdmissionRule:
+    rule.only(*_RULE_KEYS)
+    evaluation = rule.choice("evaluationMode", EvaluationMode)
+    enforcement = rule.choice("enforcementMode", EnforcementMode)
     attestors = []
-    for item in place.items("requireAttestationsBy"):
+    for item in rule.items("requireAttestationsBy"):
         if not isinstance(item.value, str):
             raise item.error("must be a text")
         try:
@@ -261,7 +264,7 @@ def _rule(place: Place) -> AdmissionRule:
         except BadInput as error:
             raise item.error(error.message) from None
     if (evaluation is EvaluationMode.REQUIRE_ATTESTATION) != bool(attestors):
-        raise place.error(
+        raise rule.error(
             "requireAttestationsBy must name attestors with REQUIRE_ATTESTATION, and none otherwise"
         )
     return AdmissionRule(evaluation, enforcement, tuple(attestors))

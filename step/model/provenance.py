@@ -24,6 +24,7 @@ from step.model.build import (
 )
 from step.model.image import Digest
 from step.model.names import ProjectName
+from step.model.quoting import quoted
 
 # https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md and its v0.1
 _STATEMENTS = frozenset({"https://in-toto.io/Statement/v0.1", "https://in-toto.io/Statement/v1"})
@@ -237,9 +238,8 @@ class TrustedBuild:
 
 
 def shown(text: str) -> str:
-    """What others wrote, for a message: on one line, of bounded length, no user in an address."""
-    plain = _USER.sub("", text)
-    return repr(plain if len(plain) <= 120 else plain[:117] + "…")
+    """What others wrote, for a message: no user in an address."""
+    return quoted(_USER.sub("", text))
 
 
 def _lacking(

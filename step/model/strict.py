@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
 
-import yaml
-
 from step.errors import BadInput
+from step.model.quoting import on_one_line, quoted
 
 _Choice = TypeVar("_Choice", bound=Enum)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A value in a document and the place where it stands, for the error's one line.
+class Value:
+    """A value in a document, and where it stands, for the error's one line.
 
     `form` is the hint of every error: what the document should look like.
     """
@@ -41,13 +40,13 @@ class Place:
         """Raise BadInput for a key that is none of these."""
         for key in self.keys:
             if key not in keys:
-                raise self.error(f"unknown key {shown(key)}; there are {', '.join(keys)}")
+                raise self.error(f"unknown key {quoted(key)}; there are {', '.join(keys)}")
 
-    def child(self, key: str) -> Place:
+    def child(self, key: str) -> Value:
         """What stands under a key; raises BadInput if nothing does."""
         if key not in self.keys:
             raise self.error(f"{key} is missing")
-        return Place(f"{self.where}: {key}", self.value[key], self.form)
+        return Value(f"{self.where}: {key}", self.value[key], self.form)
 
     def text(self, key: str) -> str:
         """The text under a key, empty without it; raises BadInput for any other value."""
@@ -61,67 +60,87 @@ class Place:
     def choice(self, key: str, choices: type[_Choice]) -> _Choice:
         """The member whose value stands under a key; raises BadInput for none, or no such one."""
         child = self.child(key)
-        for one in choices:
-            if one.value == child.value:
-                return one
-        names = ", ".join(one.value for one in choices)
-        raise child.error(f"{shown(child.value)} is none of {names}")
+        for choice in choices:
+            if choice.value == child.value:
+                return choice
+        names = ", ".join(choice.value for choice in choices)
+        raise child.error(f"{quoted(child.value)} is none of {names}")
 
-    def items(self, key: str) -> list[Place]:
+    def items(self, key: str) -> list[Value]:
         """The items of the list under a key, none without it; raises BadInput for another value."""
         if key not in self.keys:
             return []
         child = self.child(key)
         if not isinstance(child.value, list):
             raise child.error("must be a list")
-        return [Place(f"{child.where}[{n}]", item, self.form) for n, item in enumerate(child.value)]
+        return [Value(f"{child.where}[{n}]", item, self.form) for n, item in enumerate(child.value)]
 
 
-def document(text: str, where: str, form: str) -> Place:
+def document(text: str, where: str, form: str) -> Value:
     """Read one YAML or JSON document, every scalar of YAML as the text that it is.
 
     Raises BadInput, with `form` as its hint, for several documents, a key that is given twice, and
     what is neither YAML nor JSON.
     """
+    from yaml import YAMLError
+
     try:
-        return Place(where, _read(text), form)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        return Value(where, _read(text), form)
+    except (YAMLError, ValueError, RecursionError) as error:
         problem = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise BadInput(
-            f"{where}: not YAML or JSON that can be read: {' '.join(problem.split())[:300]}", form
+            f"{where}: not YAML or JSON that can be read: {on_one_line(problem)}", form
         ) from None
 
 
-def shown(value: object) -> str:
-    """A value for a message, of bounded length: aliases of YAML can make a small file endless."""
-    if isinstance(value, Mapping | list | tuple):
-        return "a list" if isinstance(value, list | tuple) else "a mapping"
-    return repr(str(value)[:80])
+class RepeatedKey(ValueError):
+    """A key is given twice: two readers could take different values."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the key {quoted(key)} is given twice")
+        self.key = key
 
 
-class _Loader(yaml.BaseLoader):
-    """Leaves every scalar a text, so that a namespace `on` stays one; refuses a key given twice."""
+def load_json(text: str | bytes, *, lenient: bool = False) -> Any:
+    """The one value that a text is; raises ValueError for anything else, RepeatedKey among it.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        _refuse_twice([key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
-        return super().construct_mapping(node, deep)
+    With `lenient`, the last value of a repeated key counts, as most programs have it.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=None if lenient else _once)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
-def _refuse_twice(keys: Collection[str]) -> None:
-    seen: set[str] = set()
-    for key in keys:
-        if key in seen:
-            raise ValueError(f"the key {key[:80]!r} is given twice")
-        seen.add(key)
+def load_object(text: str | bytes, *, lenient: bool = False) -> dict[str, Any] | None:
+    """The JSON object that a text is, or None."""
+    try:
+        value = load_json(text, lenient=lenient)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    _refuse_twice([key for key, _ in pairs])
-    return dict(pairs)
+    seen: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in seen:
+            raise RepeatedKey(key)
+        seen[key] = value
+    return seen
 
 
 def _read(text: str) -> object:
+    import yaml  # which most runs have no document for
+
+    class Loader(yaml.BaseLoader):
+        """Leaves every scalar a text, so that a namespace `on` stays one."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            _once([(key.value, key) for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
+            return super().construct_mapping(node, deep)
+
     try:
-        return json.loads(text, object_pairs_hook=_once)
+        return load_json(text)
     except json.JSONDecodeError:  # JSON may be indented by tabs, which YAML refuses
-        return yaml.load(text, _Loader)  # noqa: S506 - makes texts, lists and mappings only
+        return yaml.load(text, Loader)  # noqa: S506 - makes texts, lists and mappings only

@@ -77,7 +77,7 @@ class BuildCheck:
         rejected: list[str] = []
         for stored in Provenance(connection).of(project, image):
             record = stored.record
-            if not any(stored.note.startswith(f"{one}/notes/") for one in self.recorders):
+            if not any(stored.note.startswith(f"{project}/notes/") for project in self.recorders):
                 rejected.append(
                     f"{stored.occurrence}: it is on the note {shown(stored.note)}, and records "
                     f"count on notes of {', '.join(map(str, self.recorders))} only"
@@ -93,16 +93,18 @@ class BuildCheck:
             return f"{accepted[0]}{others}"
         if not rejected:
             raise Refused(f"{project} has no record of a build of {image}", _NO_RECORD)
-        told = "; ".join(f"({number}) {one}" for number, one in enumerate(rejected[:_TOLD], 1))
+        told = "; ".join(
+            f"({number}) {reason}" for number, reason in enumerate(rejected[:_TOLD], 1)
+        )
         more = f"; and {len(rejected) - _TOLD} more" if len(rejected) > _TOLD else ""
         raise Refused(f"no record of a trusted build of {image}: {told}{more}", _UNTRUSTED)
 
     def _built(self, image: ImageRef, build: Build) -> str:
         try:
-            pushed = record_of(build, "Cloud Build").found
+            pushed = record_of(build, "Cloud Build").images
         except BadInput as error:
             raise Refused(error.message, error.hint) from error
-        if not any(one.digest == image.digest and image.name in one.names for one in pushed):
+        if not any(each.digest == image.digest and image.name in each.names for each in pushed):
             raise Refused(
                 f"the build {build.name} did not push {image}",
                 "Name the build that pushed it, to this repository, with --build.",

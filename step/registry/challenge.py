@@ -36,22 +36,22 @@ def read_challenges(header: str) -> tuple[tuple[str, dict[str, str]], ...]:
 
     What follows something that is no challenge is left out.
     """
-    found: list[tuple[str, dict[str, str]]] = []
+    challenges: list[tuple[str, dict[str, str]]] = []
     at = _end(_BETWEEN.match(header))
     while at < len(header):
-        if found and (match := _PARAMETER.match(header, at)):
+        if challenges and (match := _PARAMETER.match(header, at)):
             quoted, plain = match[2], match[3]
             value = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
-            found[-1][1].setdefault(match[1].lower(), value)
+            challenges[-1][1].setdefault(match[1].lower(), value)
         elif match := _SCHEME.match(header, at):
-            found.append((match[1].lower(), {}))
+            challenges.append((match[1].lower(), {}))
             at = match.end()
             if not _PARAMETER.match(header, _end(_BETWEEN.match(header, at))):
                 match = _TOKEN68.match(header, at) or match
         else:
             break
         at = _end(_BETWEEN.match(header, match.end()))
-    return tuple(found)
+    return tuple(challenges)
 
 
 def choose(header: str) -> Bearer | Basic | None:

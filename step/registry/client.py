@@ -10,6 +10,8 @@ from step.clock import Clock
 from step.concurrency import Deadline
 from step.errors import BadInput, NotAllowed, NotFound, Refused, Unavailable
 from step.model.image import Digest, ImageName, ImageRef, ImageTag
+from step.model.quoting import quoted
+from step.model.strict import load_object
 from step.registry.challenge import Basic, Bearer, choose
 from step.registry.credentials import (
     HUB,
@@ -19,13 +21,12 @@ from step.registry.credentials import (
     RegistryToken,
     is_google,
 )
-from step.registry.fetch import HOPS, REDIRECTS, Address, Answer, Failing, Fetcher
+from step.registry.fetch import HOPS, REDIRECTS, Address, Failing, Fetcher, Reply
 from step.registry.manifests import (
     ACCEPTED,
     Manifest,
     Platforms,
     digest_of,
-    read_object,
 )
 
 __all__ = ["Manifest", "Platforms", "Registry"]
@@ -62,10 +63,10 @@ class Registry:
         Raises NotFound without such a tag, NotAllowed, Unavailable when the registry cannot be
         asked or contradicts itself, and Refused when the tag is no image.
         """
-        answer = self._ask(tag.name, f"manifests/{tag.tag}")
-        if answer.status == 404:
+        reply = self._ask(tag.name, f"manifests/{tag.tag}")
+        if reply.status == 404:
             raise NotFound(f"{tag} does not exist", "Check the name, and that it was pushed.")
-        return self._read(answer, tag.name, str(tag)).digest
+        return self._read(reply, tag.name, str(tag)).digest
 
     def manifest(self, image: ImageRef) -> Manifest:
         """The manifest or index that a digest names, its bytes hashed and compared.
@@ -73,21 +74,19 @@ class Registry:
         Raises NotFound when it is not there, NotAllowed, Unavailable when the registry cannot be
         asked or sends other bytes, and Refused when it is a config, a layer or anything else.
         """
-        known = self._manifests.get(image)
-        if known is not None:
+        if (known := self._manifests.get(image)) is not None:
             return known
         try:
-            answer = self._ask(image.name, f"manifests/{image.digest}")
+            reply = self._ask(image.name, f"manifests/{image.digest}")
         except Failing as error:
             # How the reference registry answers when it has a config or a layer of that digest.
             if error.status == 500 and self._has_other(image):
                 raise _no_manifest(image) from None
             raise
-        if answer.status == 404:
+        if reply.status == 404:
             raise self._missing(image)
-        found = self._read(answer, image.name, str(image), image.digest)
-        self._manifests[image] = found
-        return found
+        self._manifests[image] = self._read(reply, image.name, str(image), image.digest)
+        return self._manifests[image]
 
     def expand(self, image: ImageRef, platforms: Platforms) -> tuple[ImageRef, ...]:
         """The image, and of an index the images of the platforms, in the index's order.
@@ -101,18 +100,18 @@ class Registry:
         return tuple(dict.fromkeys([image, *(image.name.at(digest) for digest in digests)]))
 
     def _read(
-        self, answer: Answer, name: ImageName, source: str, wanted: Digest | None = None
+        self, reply: Reply, name: ImageName, source: str, wanted: Digest | None = None
     ) -> Manifest:
-        if answer.status != 200:
-            raise Unavailable(f"{source}: the registry answered with status {answer.status}")
-        actual, claimed = digest_of(answer.body), answer.headers.get(_DIGEST_HEADER)
+        if reply.status != 200:
+            raise Unavailable(f"{source}: the registry answered with status {reply.status}")
+        actual, claimed = digest_of(reply.body), reply.headers.get(_DIGEST_HEADER)
         if claimed not in (None, str(actual)) or wanted not in (None, actual):
-            other = repr(claimed[:100]) if claimed and wanted in (None, actual) else str(wanted)
+            other = quoted(claimed) if claimed and wanted in (None, actual) else str(wanted)
             raise Unavailable(
                 f"{source}: the registry sent {actual} and says that it is {other}",
                 f"Do not trust {name.registry} or what is in between, a proxy for example.",
             )
-        return Manifest.parse(answer.body, answer.headers.get("Content-Type", ""), source)
+        return Manifest.parse(reply.body, reply.headers.get("Content-Type", ""), source)
 
     def _missing(self, image: ImageRef) -> NotFound | Refused:
         """Why there is no manifest: a config and a layer are in the registry too, as blobs."""
@@ -134,7 +133,7 @@ class Registry:
             blob = self._ask(image.name, f"blobs/{image.digest}")
             if blob.status != 200 or digest_of(blob.body) != image.digest:
                 return False
-            if read_object(blob.body) is not None:
+            if load_object(blob.body) is not None:
                 Manifest.parse(blob.body, "", str(image))
                 return False
         except (NotAllowed, Unavailable):
@@ -143,12 +142,12 @@ class Registry:
             pass
         return True
 
-    def _ask(self, name: ImageName, path: str, method: Literal["GET", "HEAD"] = "GET") -> Answer:
-        """Ask for something of a repository; the answer's status is 200, 404, or not expected."""
+    def _ask(self, name: ImageName, path: str, method: Literal["GET", "HEAD"] = "GET") -> Reply:
+        """Ask for something of a repository; the reply's status is 200, 404, or not expected."""
         base, repository = _endpoint(name)
         url = f"{base}/v2/{repository}/{path}"
 
-        def fetch(authorization: str | None) -> Answer:
+        def fetch(authorization: str | None) -> Reply:
             return self._fetcher.fetch(
                 url,
                 headers={"Accept": ACCEPTED if path.startswith("manifests/") else "*/*"},
@@ -158,22 +157,22 @@ class Registry:
                 hops=HOPS if method == "GET" else 0,
             )
 
-        answer = fetch(self._authorizations.get(name))
-        if answer.status == 401:
+        reply = fetch(self._authorizations.get(name))
+        if reply.status == 401:
             # A token may also have run out since.
-            if answer.address != base:
+            if reply.address != base:
                 raise NotAllowed(
-                    f"{name.registry} redirected to {answer.address}, which wants credentials",
+                    f"{name.registry} redirected to {reply.address}, which wants credentials",
                     "They are given to the registry alone; name the registry that has the image.",
                 )
-            wanted = choose(answer.headers.get("WWW-Authenticate", ""))
+            wanted = choose(reply.headers.get("WWW-Authenticate", ""))
             self._authorizations[name] = self._authorize(
-                name, base, repository, wanted, internal=answer.internal
+                name, base, repository, wanted, internal=reply.internal
             )
-            answer = fetch(self._authorizations[name])
-        if answer.status in (401, 403):
+            reply = fetch(self._authorizations[name])
+        if reply.status in (401, 403):
             raise _denied(name)
-        return answer
+        return reply
 
     def _authorize(
         self,
@@ -226,45 +225,33 @@ class Registry:
             realm = None
         if realm is None or not base.may_name(realm):
             raise Unavailable(
-                f"{name.registry} names a token server that is not asked: {wanted.realm[:100]!r}",
+                f"{name.registry} names a token server that is not asked: {quoted(wanted.realm)}",
                 "It must be over https, and not in a private network for a public registry.",
             )
         fields = {"service": wanted.service, "scope": scope}
         query = {key: value for key, value in fields.items() if value}
-        answer = self._token_answer(wanted.realm, query, credential, internal)
-        if answer.status in (400, 401, 403):
-            raise _denied(name)
-        if answer.status != 200:
-            raise Unavailable(f"{realm} answered with status {answer.status} instead of a token")
-        document = read_object(answer.body) or {}
-        found = document.get("token") or document.get("access_token")
-        return f"Bearer {_token(found, name)}"
-
-    def _token_answer(
-        self,
-        realm: str,
-        query: dict[str, str],
-        credential: Login | IdentityToken | None,
-        internal: bool,
-    ) -> Answer:
+        url, form, authorization = wanted.realm, None, None
         if isinstance(credential, IdentityToken):
-            form = {
-                "grant_type": "refresh_token",
-                "refresh_token": credential.token,
-                "client_id": _CLIENT,
-                **query,
-            }
-            return self._fetcher.fetch(
-                realm, headers={}, form=form, limit=_TOKEN_LIMIT, hops=0, internal=internal
-            )
-        return self._fetcher.fetch(
-            _with_query(realm, query),
+            grant = {"grant_type": "refresh_token", "refresh_token": credential.token}
+            form = {**grant, "client_id": _CLIENT, **query}
+        else:
+            url = _with_query(wanted.realm, query)
+            authorization = credential.basic if credential else None
+        reply = self._fetcher.fetch(
+            url,
             headers={},
-            authorization=credential.basic if credential else None,
+            authorization=authorization,
+            form=form,
             limit=_TOKEN_LIMIT,
             hops=0,
             internal=internal,
         )
+        if reply.status in (400, 401, 403):
+            raise _denied(name)
+        if reply.status != 200:
+            raise Unavailable(f"{realm} answered with status {reply.status} instead of a token")
+        document = load_object(reply.body) or {}
+        return f"Bearer {_token(document.get('token') or document.get('access_token'), name)}"
 
 
 def _endpoint(name: ImageName) -> tuple[Address, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -17,6 +16,7 @@ from typing import Any, TypeAlias
 from step.clock import SystemClock, show_duration
 from step.concurrency import Deadline
 from step.errors import BadInput, NotAllowed
+from step.model.strict import load_object
 
 # Docker Hub's registry goes by several names; docker's configuration has it under an old address
 # (https://docs.docker.com/reference/cli/docker/login/).
@@ -132,11 +132,11 @@ class Keychain:
         cannot be used, and NotAllowed when a helper or Google refuses.
         """
         registry = registry.lower()
-        found = self._from_docker(registry)
-        if found is None and self._google is not None and is_google(registry):
+        known = self._from_docker(registry)
+        if known is None and self._google is not None and is_google(registry):
             token = self._google()
             return Login(_GOOGLE_USER, token) if token else None
-        return found
+        return known
 
     def _from_docker(self, registry: str) -> Credential | None:
         helper = _entry(self._helpers, registry)
@@ -234,11 +234,8 @@ def _read_file(path: Path) -> str | None:
 def _read_config(text: str | None) -> dict[str, Any]:
     if text is None or not text.strip():
         return {}
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
+    document = load_object(text, lenient=True)
+    if document is None:
         raise BadInput("docker's config.json is not a JSON object", "docker login writes it anew.")
     return document
 
@@ -297,13 +294,8 @@ def _from_auths(entry: object, registry: str) -> Credential | None:
 
 
 def _from_helper(output: bytes, program: str) -> Credential | None:
-    try:
-        answer = json.loads(output)
-    except (ValueError, RecursionError):
-        answer = None
-    user, secret = (
-        (answer.get("Username"), answer.get("Secret")) if isinstance(answer, dict) else (None, None)
-    )
+    answer = load_object(output) or {}
+    user, secret = answer.get("Username"), answer.get("Secret")
     if not isinstance(user, str) or not isinstance(secret, str) or not _sendable(user, secret):
         raise NotAllowed(
             f"{program} did not answer with a user name and a secret",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property, partial
@@ -14,6 +14,7 @@ from step import __version__
 from step.clock import show_duration
 from step.concurrency import Deadline
 from step.errors import BadInput, OutOfTime, Unavailable
+from step.model.quoting import on_one_line, quoted
 from step.registry.addresses import is_internal, read_ip
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _CHUNK = 1 << 16
 # What the limits of single reads get to say what it was, before all is cut off.
 _SETTLE = timedelta(seconds=0.5)
 HOPS = 3
+_SAFE = "Nothing was refused; running again is safe."
 
 # What go-containerregistry, and so crane and ko, repeats, and how often
 # (https://github.com/google/go-containerregistry/blob/main/pkg/v1/remote/options.go).
@@ -65,7 +67,7 @@ class Address:
         except ValueError:
             host, port = "", None
         if not host or port == 0 or not _PLAIN_URL.fullmatch(url):
-            raise BadInput(f"{url[:100]!r} is not an address that can be asked")
+            raise BadInput(f"{quoted(url)} is not an address that can be asked")
         return cls(parts.scheme, host.lower(), port or _PORTS[parts.scheme])
 
     @property
@@ -102,7 +104,7 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Reply:
     """What came back; `body` is read for status 200 only, and `address` is who answered.
 
     `internal` is whether that is, as far as is known, an address that the internet does not have:
@@ -119,18 +121,32 @@ class Answer:
 class Failing(Unavailable):
     """The server answers, and every time that it cannot; `status` is how it says so."""
 
-    def __init__(self, address: Address, answer: Answer) -> None:
-        wanted = _retry_after(answer.headers)
+    def __init__(self, address: Address, reply: Reply) -> None:
+        wanted = _retry_after(reply.headers)
         asked = f"; it asks for a pause of {show_duration(wanted)}" if wanted else ""
         super().__init__(
-            f"{address} did not answer: status {answer.status}{asked}",
-            "Nothing was refused; running again is safe.",
+            f"{address} did not answer: status {reply.status}{asked}",
+            _SAFE,
         )
-        self.status = answer.status
+        self.status = reply.status
 
 
 class _Interrupted(Exception):
     """The connection failed in passing; the message is for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One request, without its redirects; its repetitions are the same."""
+
+    method: Literal["GET", "HEAD", "POST"]
+    url: str
+    headers: Mapping[str, str]
+    form: Mapping[str, str] | None
+    limit: int
+    until: timedelta
+    session: GuardedSession
+    address: Address
 
 
 class Fetcher:
@@ -151,7 +167,7 @@ class Fetcher:
         limit: int,
         hops: int = HOPS,
         internal: bool = True,
-    ) -> Answer:
+    ) -> Reply:
         """Ask, follow redirects, and repeat what fails in passing; a form is posted.
 
         Without `hops`, a redirect is an answer like any other.
@@ -162,6 +178,7 @@ class Fetcher:
         not; OutOfTime when the run's deadline passes.
         """
         until = min(self._clock.elapsed() + PATIENCE, self._deadline.until)
+        kind = method if form is None else "POST"
         first = here = Address.of(url)
         for _ in range(hops + 1):
             sent = {**headers, "Accept-Encoding": "identity"}
@@ -169,102 +186,76 @@ class Fetcher:
                 sent["Authorization"] = authorization
             else:
                 authorization = None
-            answer = self._repeat(method, url, sent, form, limit, until, internal)
-            if answer.status not in REDIRECTS or not hops:
-                return answer
-            url, here = _led(url, answer)
-            internal = answer.internal
+            session = self._sessions[internal]
+            reply = self._repeat(_Request(kind, url, sent, form, limit, until, session, here))
+            if reply.status not in REDIRECTS or not hops:
+                return reply
+            url, here = _led(url, reply)
+            internal = reply.internal
         raise Unavailable(
             f"{first} redirected more than {hops} times", "Is it the registry itself?"
         )
 
-    def _repeat(
-        self,
-        method: Literal["GET", "HEAD"],
-        url: str,
-        headers: Mapping[str, str],
-        form: Mapping[str, str] | None,
-        limit: int,
-        until: timedelta,
-        internal: bool,
-    ) -> Answer:
-        address = Address.of(url)
+    def _repeat(self, request: _Request) -> Reply:
         pause, tries = _FIRST_PAUSE, _TRIES
-        session = self._sessions[internal]
-        ask = partial(self._once, session, method, url, headers, form, limit, until)
         while True:
             tries, wanted = tries - 1, None
             try:
-                answer = self._in_time(ask, session, address, until)
+                reply = self._in_time(request)
             except _Interrupted as error:
-                failure: Unavailable = Unavailable(
-                    f"{address} did not answer: {error}",
-                    "Nothing was refused; running again is safe.",
-                )
                 said = str(error)
+                failure = Unavailable(f"{request.address} did not answer: {error}", _SAFE)
             else:
-                if answer.status not in _REPEATED:
-                    return answer
-                failure, wanted = Failing(address, answer), _retry_after(answer.headers)
-                said = f"status {answer.status}"
+                if reply.status not in _REPEATED:
+                    return reply
+                said, wanted = f"status {reply.status}", _retry_after(reply.headers)
+                failure = Failing(request.address, reply)
             wait = wanted or pause
             if wait > _LONGEST_PAUSE or not tries:
                 raise failure
             if wait >= self._deadline.left:
-                raise self._deadline.over(f"{address} ({said})")
-            if self._clock.elapsed() + wait > until:
+                raise self._deadline.over(f"{request.address} ({said})")
+            if self._clock.elapsed() + wait > request.until:
                 raise failure
             self._deadline.sleep(wait)
             pause *= 2
 
-    def _in_time(
-        self, ask: Callable[[], Answer], session: GuardedSession, address: Address, until: timedelta
-    ) -> Answer:
-        """One request and its answer, by the deadline even if only its headers drip in.
+    def _in_time(self, request: _Request) -> Reply:
+        """One request and its reply, by the deadline even if only its headers drip in.
 
         requests has a limit for each read of the socket alone.
         """
-        left = until - self._clock.elapsed()
+        left = request.until - self._clock.elapsed()
+        address = request.address
         try:
-            return self._deadline.wait(ask, str(address), left + _SETTLE)
+            return self._deadline.wait(partial(self._once, request), str(address), left + _SETTLE)
         except TimeoutError:
-            session.cut_off()
+            request.session.cut_off()
             raise _too_slow(address) from None
         except OutOfTime:
-            session.cut_off()
+            request.session.cut_off()
             raise
 
-    def _once(
-        self,
-        session: GuardedSession,
-        method: Literal["GET", "HEAD"],
-        url: str,
-        headers: Mapping[str, str],
-        form: Mapping[str, str] | None,
-        limit: int,
-        until: timedelta,
-    ) -> Answer:
+    def _once(self, request: _Request) -> Reply:
         from requests import exceptions
         from urllib3.exceptions import HTTPError
 
-        address = Address.of(url)
-        left = max((until - self._clock.elapsed()).total_seconds(), 0.1)
+        address, session = request.address, request.session
+        left = max((request.until - self._clock.elapsed()).total_seconds(), 0.1)
         try:
             response = session.request(
-                "POST" if form is not None else method,
-                url,
-                headers=dict(headers),
-                data=form,
+                request.method,
+                request.url,
+                headers=dict(request.headers),
+                data=request.form,
                 timeout=(min(_CONNECT_SECONDS, left), min(_READ_SECONDS, left)),
                 allow_redirects=False,
                 stream=True,
                 # Only loopback is spoken to without TLS, and no proxy is between us and it.
                 proxies={"http": ""},
             )
-            try:
-                body = self._read(response, address, limit, until)
-            finally:
-                response.close()
+            with response:
+                body = self._read(response, request)
         except exceptions.SSLError as error:
             raise Unavailable(
                 f"{address}: TLS failed: {_reason(error)}",
@@ -276,11 +267,12 @@ class Fetcher:
         except exceptions.RequestException as error:
             raise Unavailable(f"{address} cannot be asked: {type(error).__name__}") from None
         internal = session.has_met_internal(address.host, address.port) or address.private
-        return Answer(response.status_code, response.headers, body, address, internal)
+        return Reply(response.status_code, response.headers, body, address, internal)
 
-    def _read(self, response: Response, address: Address, limit: int, until: timedelta) -> bytes:
-        """The body as it was sent; no more than `limit` is ever kept, and little more read."""
-        if response.status_code != 200 or response.request.method == "HEAD":
+    def _read(self, response: Response, request: _Request) -> bytes:
+        """The body as it was sent; no more than the limit is ever kept, and little more read."""
+        address, limit = request.address, request.limit
+        if response.status_code != 200 or request.method == "HEAD":
             return b""
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise Unavailable(f"{address} compresses its answer, though asked not to")
@@ -292,7 +284,7 @@ class Fetcher:
         while not large and (chunk := response.raw.read1(_CHUNK, decode_content=False)):
             body += chunk
             large = len(body) > limit
-            if self._clock.elapsed() > until:
+            if self._clock.elapsed() > request.until:
                 raise _too_slow(address)
         if large:
             raise Unavailable(
@@ -320,7 +312,7 @@ class Fetcher:
 def _too_slow(address: Address) -> Unavailable:
     return Unavailable(
         f"{address} took longer than {show_duration(PATIENCE)} to answer",
-        "Nothing was refused; running again is safe.",
+        _SAFE,
     )
 
 
@@ -328,16 +320,16 @@ def _as_it_is(request: PreparedRequest) -> PreparedRequest:
     return request
 
 
-def _led(url: str, answer: Answer) -> tuple[str, Address]:
+def _led(url: str, reply: Reply) -> tuple[str, Address]:
     """Where a redirect leads, if it may be followed."""
     try:
-        url = urljoin(url, answer.headers.get("Location", ""))
+        url = urljoin(url, reply.headers.get("Location", ""))
         there = Address.of(url)
     except (ValueError, BadInput):
-        raise Unavailable(f"{answer.address} redirected to nowhere") from None
-    if not answer.address.may_name(there):
+        raise Unavailable(f"{reply.address} redirected to nowhere") from None
+    if not reply.address.may_name(there):
         raise Unavailable(
-            f"{answer.address} redirected to {there}, which is not followed",
+            f"{reply.address} redirected to {there}, which is not followed",
             "A redirect must not leave TLS, nor lead from the internet into a private network.",
         )
     return url, there
@@ -359,4 +351,4 @@ def _reason(error: Exception) -> str:
     if isinstance(cause, TimeoutError) or "timed out" in str(cause):
         return "no answer in time"
     text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
-    return " ".join(str(text).split())[:200]
+    return on_one_line(str(text))

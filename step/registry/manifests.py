@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from typing import Any
 
 from step.errors import BadInput, NotFound, Refused, StepError, Unavailable
 from step.model.image import Digest
+from step.model.quoting import quoted
+from step.model.strict import load_object
 
 # https://github.com/opencontainers/image-spec/blob/main/media-types.md and
 # https://github.com/distribution/distribution/blob/main/docs/content/spec/manifest-v2-2.md
@@ -87,7 +88,7 @@ class Platforms:
             match = _PLATFORM.fullmatch(part)
             if match is None:
                 raise BadInput(
-                    f"{part[:100]!r} is not a platform",
+                    f"{quoted(part)} is not a platform",
                     "Write index, all, or platforms as OS/ARCHITECTURE[/VARIANT] with commas "
                     "between, for example linux/amd64,linux/arm64.",
                 )
@@ -120,7 +121,7 @@ class Manifest:
         Raises Unavailable for what no registry would say, such as a page of HTML, and Refused for
         a config and for any other document.
         """
-        document = read_object(body)
+        document = load_object(body)
         if document is None:
             raise Unavailable(
                 f"{source}: the answer is not a manifest but {_kind(content_type) or 'untyped'}",
@@ -173,15 +174,6 @@ def digest_of(body: bytes) -> Digest:
     return Digest(hashlib.sha256(body).hexdigest())
 
 
-def read_object(body: bytes) -> dict[str, Any] | None:
-    """The JSON object that the bytes are, or None."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None
-
-
 def _kind(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()[:100]
 
@@ -205,11 +197,11 @@ def _media_type(document: dict[str, Any], stated: str, source: str) -> str:
         )
     if len(claims) > 1:
         raise Refused(
-            f"{source}: the registry calls it {stated}, the document itself {own[:100]!r}"
+            f"{source}: the registry calls it {stated}, the document itself {quoted(own)}"
         )
     claim = claims.pop() if claims else ""
     if claim not in _INDEXES + _MANIFESTS:
-        raise _not_an_image(source, repr(claim[:100]) if claim else "a document of no stated type")
+        raise _not_an_image(source, quoted(claim) if claim else "a document of no stated type")
     return claim
 
 
@@ -256,6 +248,6 @@ def _check_child(child: Child, source: str) -> None:
     if child.media_type not in _MANIFESTS:
         raise Refused(
             f"{source}: the index holds {child.digest}, which is no manifest but "
-            f"{child.media_type[:100]!r}",
+            f"{quoted(child.media_type)}",
             "With --platforms index the index alone is attested.",
         )

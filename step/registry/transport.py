@@ -68,19 +68,19 @@ class _GuardedAdapter(HTTPAdapter):
         """Connect to the first address that can be; raises Unavailable for one that must not be."""
         host, port = connection.host, connection.port
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            resolved = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except socket.gaierror as error:
             raise NameResolutionError(host, connection, error) from error
         except UnicodeError as error:
             raise NewConnectionError(connection, "no host can have that name") from error
         failure: Exception = NewConnectionError(connection, "the name has no address")
-        for place in dict.fromkeys(str(place[0]) for *_, place in found):
-            address = read_ip(place)
+        for spelled in dict.fromkeys(str(target[0]) for *_, target in resolved):
+            address = read_ip(spelled)
             assert address is not None  # noqa: S101 - it is no name any more
             require_reachable(host, address, internal=self._internal, plain=plain)
             try:
                 made = create_connection(
-                    (place, port),
+                    (spelled, port),
                     connection.timeout,
                     source_address=connection.source_address,
                     socket_options=connection.socket_options,

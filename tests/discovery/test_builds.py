@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from step.cloud.builds import Builds
 from step.cloud.connection import Connection
-from step.discovery.builds import build_from_json, is_build, record_of, running_names
-from step.discovery.record import Found, Origin, Record
+from step.discovery.builds import is_build, record_of, running_names
+from step.discovery.record import Origin, Record, RecordedImage
 from step.emulator import Emulator, Seed
 from step.errors import BadInput, Refused
 from step.model.build import Build, BuildName, BuiltImage
@@ -48,8 +48,8 @@ def built(
     return Build(NAME, status, tuple(BuiltImage(*one) for one in pushed), listed, **more)
 
 
-def found(name: str, digest: str) -> Found:
-    return Found(Digest.parse(digest), (ImageName.parse(name),))
+def found(name: str, digest: str) -> RecordedImage:
+    return RecordedImage(Digest.parse(digest), (ImageName.parse(name),))
 
 
 def refusal(build: Build) -> Refused:
@@ -65,7 +65,7 @@ def refusal(build: Build) -> Refused:
 def test_a_finished_build_is_read() -> None:
     document = fixture()
     assert is_build(document)
-    assert record_of(build_from_json(document), "build.json (Cloud Build)") == Record(
+    assert record_of(Build.from_json(document), "build.json (Cloud Build)") == Record(
         Origin(
             "build.json (Cloud Build)",
             build=str(NAME),
@@ -86,7 +86,7 @@ def test_google_reads_the_fixture_too_and_the_api_gives_the_same() -> None:
     clock = FakeClock()
     with Emulator(Seed.parse(yaml.safe_dump({"builds": [document]})), now=clock.now) as emulator:
         answered = Builds(Connection(clock, {}, emulator.grpc_address)).get(NAME)
-    assert answered == build_from_json(fixture())
+    assert answered == Build.from_json(fixture())
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_what_other_tools_write_is_no_build(document: object) -> None:
 def test_a_part_of_a_build_does_not_say_enough() -> None:
     """As `gcloud builds describe --format='json(results)'` prints it."""
     with pytest.raises(BadInput, match="has no name") as caught:
-        build_from_json({"results": {"images": [{"name": WEB, "digest": A}]}})
+        Build.from_json({"results": {"images": [{"name": WEB, "digest": A}]}})
     assert "--format=json" in caught.value.hint
 
 
@@ -185,17 +185,17 @@ def test_a_listed_name_of_any_length_makes_a_short_message() -> None:
 )
 def test_what_is_listed_and_was_pushed_is_read(listed: tuple[str, ...]) -> None:
     record = record_of(built((f"{WEB}:1", A), listed=listed), "--build")
-    assert record.found == (found(WEB, A),)
+    assert record.images == (found(WEB, A),)
 
 
 def test_an_image_that_is_there_under_several_tags_counts_once() -> None:
     build = built((f"{WEB}:1", A), (WEB, A), (f"{WEB}:latest", A), listed=(f"{WEB}:latest",))
-    assert record_of(build, "--build").found == (found(WEB, A),)
+    assert record_of(build, "--build").images == (found(WEB, A),)
 
 
 def test_several_images_are_all_found_in_order() -> None:
     build = built((f"{WORKER}:1", B), (f"{WEB}:1", A), ("gcr.io/my-project/web:1", A))
-    assert record_of(build, "--build").found == (
+    assert record_of(build, "--build").images == (
         found(WORKER, B),
         found(WEB, A),
         found("gcr.io/my-project/web", A),
@@ -265,9 +265,9 @@ def test_any_json_is_a_record_or_an_error_and_never_an_invented_digest(
     pushed = {"images": [{"name": WEB, "digest": A}]}
     document = {"projectId": "p", "id": "i", "status": "SUCCESS", "results": pushed} | fields
     with suppress(BadInput, Refused):
-        record = record_of(build_from_json(document), "any")
-        assert record.found
-        for one in record.found:
+        record = record_of(Build.from_json(document), "any")
+        assert record.images
+        for one in record.images:
             assert str(one.digest) in json.dumps(document)
             assert all(str(name) in json.dumps(document) for name in one.names)
 
@@ -278,8 +278,8 @@ def test_a_record_has_one_digest_a_name_and_each_was_pushed(
 ) -> None:
     with suppress(Refused):
         record = record_of(built(*pushed), "any")
-        names = [name for one in record.found for name in one.names]
-        assert len(names) == len(set(names)) == len(record.found)
+        names = [name for one in record.images for name in one.names]
+        assert len(names) == len(set(names)) == len(record.images)
         assert {(re.sub(r":1\Z", "", name), digest) for name, digest in pushed} == {
-            (str(one.names[0]), str(one.digest)) for one in record.found
+            (str(one.names[0]), str(one.digest)) for one in record.images
         }

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from step.discovery.find import find_images
-from step.discovery.record import Discovered, Found, Origin, Record
+from step.discovery.record import Discovered, Origin, Record, RecordedImage
 from step.discovery.records import parse_record
 from step.errors import BadInput
 from step.model.image import Digest, ImageName, ImageRef, ImageTag
@@ -218,8 +218,8 @@ def test_what_the_running_build_pushes_to_names_a_digest_that_has_no_name() -> N
 
 def test_one_image_in_several_repositories_needs_a_choice() -> None:
     """Each repository may hold other bytes, so that the digests can differ."""
-    other = Found(Digest.parse(B), (MIRROR,))
-    record = Record(Origin("i"), (Found(DIGEST, (NAME,)), other), one_of=True)
+    other = RecordedImage(Digest.parse(B), (MIRROR,))
+    record = Record(Origin("i"), (RecordedImage(DIGEST, (NAME,)), other), one_of=True)
     with pytest.raises(BadInput, match=f"several names: {APP}, {MIRROR}"):
         find_images([], records=[record])
     [one] = find_images([], name=str(MIRROR), records=[record])

@@ -29,7 +29,7 @@ def read(name: str) -> Record:
 
 
 def shown(record: Record) -> list[tuple[str, list[str]]]:
-    return [(str(found.digest), [str(name) for name in found.names]) for found in record.found]
+    return [(str(found.digest), [str(name) for name in found.names]) for found in record.images]
 
 
 def pushed_to(name: str) -> str:
@@ -58,10 +58,10 @@ def test_made_by_the_tool(name: str, form: Format, repository: str | None, same_
     """Two tools that looked at one push say the same."""
     record = read(name)
     assert record.source == form.called(name)
-    [found] = record.found
-    assert found.digest == read(same_as).found[0].digest
+    [image] = record.images
+    assert image.digest == read(same_as).images[0].digest
     names = [] if repository is None else [pushed_to(repository)]
-    assert [str(one) for one in found.names] == names
+    assert [str(one) for one in image.names] == names
 
 
 WEB = (digest_of("web"), [f"{APPS}/web"])
@@ -120,7 +120,7 @@ def test_cloud_builds_own_record() -> None:
     record = read("cloud-build/build.json")
     assert record.source == Format.CLOUD_BUILD.called("cloud-build/build.json")
     assert record.origin.build
-    assert len(record.found) == 2
+    assert len(record.images) == 2
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_docker_leaves_its_own_registry_out(reference: str, name: str) -> None:
 def test_an_image_that_is_inspected_twice_is_one() -> None:
     [image] = json.loads((FIXTURES / "docker" / "inspect.json").read_text())
     record = parse_record(json.dumps([image, image]), "r")
-    assert len(record.found) == 1
+    assert len(record.images) == 1
     assert not record.one_of
 
 
@@ -204,8 +204,8 @@ def test_an_image_published_and_to_be_published_is_one_in_either_order() -> None
     to_be = {"name": "r.io/a:1", "type": "Docker Image"}
     done = to_be | {"extra": {"Digest": "sha256:" + "a" * 64}}
     for entries in ([to_be, done], [done, to_be]):
-        [found] = parse_record(json.dumps(entries), "r").found
-        assert found.digest.hex == "a" * 64
+        [image] = parse_record(json.dumps(entries), "r").images
+        assert image.digest.hex == "a" * 64
 
 
 def test_one_of_several_inspected_images_in_two_repositories_needs_a_choice() -> None:

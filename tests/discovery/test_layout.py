@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from step.discovery.formats import UnknownFormat
 from step.discovery.layout import read_layout
-from step.discovery.record import Found
+from step.discovery.record import RecordedImage
 from step.errors import BadInput
 from step.model.image import Digest, ImageName
 
@@ -80,8 +80,8 @@ def test_every_image_is_found(
 ) -> None:
     record = read_layout(layout(tmp_path, *entries), "oci")
     assert record.source == "oci (OCI layout)"
-    assert record.found == tuple(
-        Found(Digest.parse(digest), tuple(map(ImageName.parse, names)))
+    assert record.images == tuple(
+        RecordedImage(Digest.parse(digest), tuple(map(ImageName.parse, names)))
         for digest, names in expected
     )
 
@@ -156,8 +156,8 @@ def test_a_layout_may_leave_the_manifest_out(tmp_path: Path) -> None:
     folder, manifest = copied(tmp_path)
     expected = hashlib.sha256(manifest.read_bytes()).hexdigest()
     manifest.unlink()
-    [found] = read_layout(folder, "oci").found
-    assert found.digest.hex == expected
+    [image] = read_layout(folder, "oci").images
+    assert image.digest.hex == expected
 
 
 @pytest.mark.parametrize(
@@ -211,5 +211,5 @@ def test_any_bytes_are_digests_that_they_hold_or_a_clear_error(
         record = read_layout(folder, "oci")
     except BadInput:
         return
-    assert record.found
-    assert all(found.digest.hex.encode() in data for found in record.found)
+    assert record.images
+    assert all(found.digest.hex.encode() in data for found in record.images)

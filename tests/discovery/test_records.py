@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from step.discovery.find import find_images
 from step.discovery.formats import Format, UnknownFormat
-from step.discovery.record import Found, Origin, Record
+from step.discovery.record import Origin, Record, RecordedImage
 from step.discovery.records import parse_record
 from step.errors import BadInput, Refused
 from step.model.image import Digest, ImageName
@@ -42,8 +42,8 @@ def build(**changes: Any) -> dict[str, Any]:
     return {key: value for key, value in written.items() if value is not None}
 
 
-def found(digest: str, *names: ImageName) -> Found:
-    return Found(Digest.parse(digest), names)
+def found(digest: str, *names: ImageName) -> RecordedImage:
+    return RecordedImage(Digest.parse(digest), names)
 
 
 @pytest.mark.parametrize(
@@ -70,13 +70,13 @@ def found(digest: str, *names: ImageName) -> Found:
 )
 @pytest.mark.parametrize("indent", [None, 2])
 def test_buildx_metadata(
-    document: dict[str, Any], expected: list[Found], indent: int | None
+    document: dict[str, Any], expected: list[RecordedImage], indent: int | None
 ) -> None:
     text = json.dumps(document, indent=indent)
     kind = "bake" if "web" in document else "build"
     origin = Origin(f"m.json (docker buildx {kind})")
     assert parse_record(text, "m.json") == Record(origin, tuple(expected))
-    assert parse_record(f"\n{text}\n", "m.json").found == tuple(expected)
+    assert parse_record(f"\n{text}\n", "m.json").images == tuple(expected)
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,9 @@ def test_buildx_metadata(
         (f"{A[7:]} *{APP}\n", [found(A, APP)]),
     ],
 )
-def test_plain_files(text: str, expected: list[Found]) -> None:
+def test_plain_files(text: str, expected: list[RecordedImage]) -> None:
     record = parse_record(text, "digest.txt")
-    assert record.found == tuple(expected)
+    assert record.images == tuple(expected)
     kind = Format.CHECKSUMS if A not in text else Format.REFERENCES
     assert record.origin == Origin((kind if "/" in text else Format.DIGEST).called("digest.txt"))
 
@@ -202,9 +202,9 @@ def test_any_text_is_digests_that_it_holds_or_a_clear_error(text: str) -> None:
         record = parse_record(text, "r")
     except (BadInput, Refused):
         return
-    assert record.found
+    assert record.images
     assert record.source.startswith("r (")
-    assert all(one.digest.hex in text for one in record.found)
+    assert all(one.digest.hex in text for one in record.images)
 
 
 def test_a_digest_that_no_reader_of_the_file_can_see_is_refused() -> None:
@@ -221,7 +221,7 @@ def test_a_record_of_very_many_images_is_read_in_time() -> None:
     """With a search of the text or the others for each, this would take minutes."""
     digests = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(50_000)]
     record = parse_record("".join(f"r.io/a@sha256:{digest}\n" for digest in digests), "r")
-    assert [one.digest.hex for one in record.found] == digests
+    assert [one.digest.hex for one in record.images] == digests
     assert len(find_images([], records=[record])) == len(digests)
 
 
@@ -237,7 +237,7 @@ def test_toml_that_would_take_all_memory_is_no_record(text: str) -> None:
 def test_a_report_with_many_tags_is_read() -> None:
     tags = ", ".join(f'"eu.gcr.io/p/app:{number}.0.0"' for number in range(80))
     record = parse_record(f'[image]\ntags = [{tags}]\ndigest = "{A}"\n', "r")
-    assert [str(name) for name in record.found[0].names] == ["eu.gcr.io/p/app"]
+    assert [str(name) for name in record.images[0].names] == ["eu.gcr.io/p/app"]
 
 
 @pytest.mark.parametrize("text", ["", build(config=A), build(digest=""), A[:19], "[]"])

@@ -247,7 +247,7 @@ def test_image_in_several_repositories(name: str) -> None:
     record = parse_record(of_fixture(f"docker/two-repositories.{name}"), "r")
     with pytest.raises(BadInput, match=r"pushed under several names: .*/apps/docker, .*/mirror/"):
         find_images([], records=[record])
-    [image] = find_images([], name=str(record.found[1].names[0]), records=[record])
+    [image] = find_images([], name=str(record.images[1].names[0]), records=[record])
     assert image.image.name.repository == "mirror/docker"
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from step.discovery.layout import read_layout
 from step.discovery.record import Record
-from step.discovery.workspace import LAYOUTS, PLACES, search
+from step.discovery.workspace import LAYOUTS, RECORDS, search
 from step.errors import BadInput
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -33,12 +33,12 @@ def sources(workspace: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "place", [str(Path(folder, name)) for folder, names in PLACES.items() for name in names]
+    "place", [str(Path(folder, name)) for folder, names in RECORDS.items() for name in names]
 )
 def test_every_place_is_looked_at(tmp_path: Path, place: str) -> None:
     [record] = search(put(tmp_path, **{place: f"{APP}@{A}\n"}))
     assert record.source == f"{place} (references by digest)"
-    assert str(record.found[0].digest) == A
+    assert str(record.images[0].digest) == A
 
 
 @pytest.mark.parametrize("place", LAYOUTS)
@@ -180,7 +180,7 @@ def test_a_byte_order_mark_is_dropped(tmp_path: Path) -> None:
     (tmp_path / "digest").write_bytes(b"\xef\xbb\xbf" + A.encode())
     [record] = search(tmp_path)
     assert isinstance(record, Record)
-    assert str(record.found[0].digest) == A
+    assert str(record.images[0].digest) == A
 
 
 def test_a_file_that_cannot_be_read_is_an_error(

@@ -88,7 +88,7 @@ def test_a_text_that_is_no_build_is_refused(text: str, message: str) -> None:
     ("parts", "message"),
     [
         (("P", "global", ID), "not a project id"),
-        (("p" * 10_000, "global", ID), r"^'.{118}' is not a project id$"),
+        (("p" * 10_000, "global", ID), r"^'.{120}' is not a project id$"),
         (("p", "", ID), "not a location"),
         (("p", "US", ID), "not a location"),
         (("p", "global", ""), "not the id of a build"),

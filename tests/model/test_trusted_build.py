@@ -105,7 +105,7 @@ def test_all_that_is_missing_is_told_in_one_line() -> None:
 
 def test_what_others_wrote_is_shown_on_one_short_line() -> None:
     assert shown("a\nb") == r"'a\nb'"
-    assert len(shown("a" * 500)) == 120
+    assert len(shown("a" * 500)) == 122
     assert shown("https://user:to@ken@h/x") == "'https://h/x'"
 
 

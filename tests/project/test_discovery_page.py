@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from step.discovery.formats import Format
-from step.discovery.workspace import LAYOUTS, PLACES
+from step.discovery.workspace import LAYOUTS, RECORDS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "discovery.md").read_text()
@@ -51,7 +51,7 @@ def test_every_trap_has_a_test() -> None:
 
 
 def test_every_place_is_listed() -> None:
-    assert {code(folder)[0]: tuple(code(names)) for folder, names in rows("Folder")} == PLACES
+    assert {code(folder)[0]: tuple(code(names)) for folder, names in rows("Folder")} == RECORDS
     [layouts] = re.findall(r"the folders (.*), where they are OCI layouts", PAGE)
     assert tuple(code(layouts)) == LAYOUTS
 
