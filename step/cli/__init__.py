@@ -23,6 +23,7 @@ from step.cli.verbs import Verbs
 from step.clock import Clock, SystemClock
 from step.errors import BadInput, StepError
 from step.model.quoting import quoted
+from step.results.result import Goal
 
 # What needs nothing but the environment, and leaves outputs behind.
 COMMANDS = ("attest", "verify", "gate", "policy check")
@@ -113,19 +114,19 @@ def _command(program: Program) -> list[str]:
     )
     if command not in COMMANDS:
         raise BadInput(f"the command is {quoted(command)}", f"It is one of {', '.join(COMMANDS)}.")
-    inputs = {one: _inputs(one) for one in COMMANDS}
+    inputs = {each: _inputs(each) for each in COMMANDS}
     refuse_ineffective(command, inputs, program.environ, misspelt=program.on_github)
     return command.split()
 
 
 def _inputs(command: str) -> dict[str, str]:
     """The variables of an action's inputs that a command reads, and their options' defaults."""
-    found: Any = typer.main.get_command(app)
+    verb: Any = typer.main.get_command(app)
     for word in command.split():
-        found = found.commands[word]
+        verb = verb.commands[word]
     return {
         variable: "" if parameter.default is None else str(parameter.default).lower()
-        for parameter in found.params
+        for parameter in verb.params
         for variable in parameter.envvar or ()
         if variable.startswith("INPUT_")
     }
@@ -133,8 +134,6 @@ def _inputs(command: str) -> dict[str, str]:
 
 def _fail(error: StepError, program: Program, arguments: Sequence[str]) -> int:
     """Report an error that came before the options were known, still in the format asked for."""
-    from step.results.result import Goal
-
     own = takewhile(lambda word: word != "--", arguments)  # what follows is a command's
     named = " ".join(own).replace("=", " ")
     variables = {program.environ.get(name) for name in ("BINAUTHZ_FORMAT", "INPUT_FORMAT")}

@@ -22,6 +22,7 @@ from step.clock import parse_duration
 from step.errors import BadInput
 from step.model.image import ImageRef
 from step.model.names import AttestorName, ProjectName
+from step.results.result import Goal
 
 if TYPE_CHECKING:
     from step.attest import Settings
@@ -134,8 +135,6 @@ def attest(
     An attestation that does not verify is never created. What is attested already is reused. Every
     option also reads BINAUTHZ_<NAME> and, as the input of an action, INPUT_<NAME>.
     """
-    from step.results.result import Goal
-
     program: Program = context.obj
 
     def verb() -> Iterator[Event]:

@@ -13,6 +13,7 @@ from step.cli.images import ImageOptions
 from step.cli.options import WHO, app_of, option
 from step.cli.program import Program
 from step.cli.run import Event, FormatOptions, deliver
+from step.results.result import Goal
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,6 @@ def discover(
 
     Changes nothing, and needs no credentials unless a registry or Cloud Build is asked.
     """
-    from step.results.result import Goal
-
     program: Program = context.obj
 
     def verb() -> Iterator[Event]:

@@ -19,6 +19,7 @@ from step.cli.run import Asked, Event, OutputOptions, run, show
 from step.cli.verify import RequirementOptions, warned
 from step.clock import parse_duration
 from step.model.image import ImageRef
+from step.results.result import Goal
 
 # What this program may be given as secrets, and no other program may be given by it.
 _SECRET = "BINAUTHZ_PGP_"  # noqa: S105 - how the names of variables begin
@@ -45,8 +46,6 @@ def gate(
     COMMAND finds the first image, by digest, in BINAUTHZ_GATED_IMAGE, and all of them, one a line,
     in BINAUTHZ_GATED_IMAGES. It is never run when time runs out or when it could not be asked.
     """
-    from step.results.result import Goal
-
     program: Program = context.obj
     command = command_of(context)
 

@@ -48,8 +48,8 @@ class Verb(TyperCommand):
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """The arguments and options under the headings that they name, in order."""
         sections: dict[str, list[tuple[str, str]]] = {}
-        for one in self.get_params(ctx):
-            parameter: Any = one
+        parameter: Any
+        for parameter in self.get_params(ctx):
             if not parameter.hidden:
                 heading = parameter.rich_help_panel or "Options"
                 sections.setdefault(heading, []).append(_row(parameter))

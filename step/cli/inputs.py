@@ -32,7 +32,7 @@ def refuse_ineffective(
             continue
         called = name.removeprefix(_PREFIX).lower()
         if name in every:
-            readers = {one: own[name] for one, own in commands.items() if name in own}
+            readers = {each: own[name] for each, own in commands.items() if name in own}
             if value.lower() not in readers.values():
                 raise BadInput(
                     f"the input {called} has no effect on {command}",

@@ -16,6 +16,7 @@ from step.cli.program import Program
 from step.cli.run import Event, FormatOptions, deliver
 from step.errors import NotFound
 from step.model.names import AttestorName, ProjectName
+from step.results.result import Goal
 
 if TYPE_CHECKING:
     from step.cloud.connection import Connection
@@ -41,8 +42,6 @@ def list_(
     Each is shown with whether it verifies, or why not. With --public-key-id and --project alone,
     those of every attestor that lists the key.
     """
-    from step.results.result import Goal
-
     program: Program = context.obj
 
     def verb() -> Iterator[Event]:

@@ -16,6 +16,7 @@ from step.cli.program import Program
 from step.cli.run import Event, FormatOptions, deliver
 from step.cli.streams import require_printed
 from step.model.names import AttestorName
+from step.results.result import Goal
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -78,8 +79,6 @@ def check(
     Changes nothing. Exits with 0 if all are admitted, 3 if one is denied, and another code if it
     could not be told.
     """
-    from step.results.result import Goal
-
     program: Program = context.obj
 
     def verb() -> Iterator[Event]:

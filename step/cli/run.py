@@ -16,11 +16,12 @@ from step.cli.program import Program
 from step.cli.streams import lost
 from step.errors import Interrupted, StepError
 from step.events import Failure, Progress
+from step.results.result import Goal, Result
 
 if TYPE_CHECKING:
     from step.discovery.record import Discovered
     from step.model.names import AttestorName
-    from step.results.result import Goal, Result, Row
+    from step.results.result import Row
 
 # What a shell reports for a program that Ctrl-C ended.
 INTERRUPTED = 130
@@ -61,8 +62,6 @@ def run(
 
     Whatever ends the work is a failure in the result like any other: what was done is told too.
     """
-    from step.results.result import Goal, Result
-
     rows: list[Row] = []
     failures: list[Failure] = []
     asked = Asked(())
@@ -145,8 +144,6 @@ def bug(error: Exception) -> StepError:
 
 def refuse(error: StepError, goal: Goal, program: Program, output: FormatOptions) -> int:
     """Hand over an error that came before there was anything to run."""
-    from step.results.result import Result
-
     result = Result(
         goal,
         failures=(Failure(None, None, error),),

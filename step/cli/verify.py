@@ -15,6 +15,7 @@ from step.cli.options import HOW, app_of, option
 from step.cli.program import Program
 from step.cli.run import Asked, Event, OutputOptions, deliver
 from step.clock import parse_age
+from step.results.result import Goal
 
 if TYPE_CHECKING:
     from step.model.attestation import Requirement
@@ -63,8 +64,6 @@ def verify(
     What counts is an attestation that verifies with a key that the attestor lists. Exit code 0 is a
     yes and 3 a no; any other says that it could not be asked.
     """
-    from step.results.result import Goal
-
     program: Program = context.obj
 
     def verb() -> Iterator[Event]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 from step.errors import BadInput
 
@@ -11,8 +12,6 @@ from step.errors import BadInput
 # a domain-scoped project has its domain and a colon before it.
 _PROJECT = r"(?:[a-z0-9.-]+:)?[a-z0-9][a-z0-9-]{0,62}"
 _ID = r"[A-Za-z0-9_.~%+-]{1,128}"
-_ATTESTOR = re.compile(rf"projects/({_PROJECT})/attestors/({_ID})")
-_NOTE = re.compile(rf"projects/({_PROJECT})/notes/({_ID})")
 _KMS = re.compile(
     rf"projects/{_PROJECT}/locations/[a-z0-9-]+/keyRings/[A-Za-z0-9_-]{{1,63}}"
     r"/cryptoKeys/[A-Za-z0-9_-]{1,63}/cryptoKeyVersions/[0-9]+"
@@ -38,51 +37,51 @@ class ProjectName:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class AttestorName:
-    """`projects/P/attestors/A`."""
+class _InProject:
+    """`projects/P/COLLECTION/ID`."""
 
     project: str
     id: str
+    _collection: ClassVar[str]
+    _called: ClassVar[str]
 
     @classmethod
-    def parse(cls, text: str, project: str | None = None) -> AttestorName:
-        """Read a full name, or an id alone beside `project`; raises BadInput for all else."""
-        full = text
-        if "/" not in text:
-            if project is None:
-                raise BadInput(
-                    f"the attestor {text!r} has no project",
-                    "Write projects/PROJECT/attestors/ATTESTOR, or give --project.",
-                )
-            full = f"{ProjectName(project)}/attestors/{text}"
-        match = _ATTESTOR.fullmatch(full)
+    def parse(cls, text: str) -> Self:
+        """Read a full name; raises BadInput for all else."""
+        match = re.fullmatch(rf"projects/({_PROJECT})/{cls._collection}/({_ID})", text)
         if match is None:
-            raise BadInput(
-                f"{text!r} is not an attestor", "Write projects/PROJECT/attestors/ATTESTOR."
-            )
+            form = f"projects/PROJECT/{cls._collection}/{cls._collection[:-1].upper()}"
+            raise BadInput(f"{text!r} is not {cls._called}", f"Write {form}.")
         return cls(*match.groups())
 
     def __str__(self) -> str:
-        return f"projects/{self.project}/attestors/{self.id}"
+        return f"projects/{self.project}/{self._collection}/{self.id}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class NoteName:
+class NoteName(_InProject):
     """`projects/P/notes/N`: the note that an attestor's attestations hang on."""
 
-    project: str
-    id: str
+    __slots__ = ()
+    _collection, _called = "notes", "a note"
+
+
+class AttestorName(_InProject):
+    """`projects/P/attestors/A`."""
+
+    __slots__ = ()
+    _collection, _called = "attestors", "an attestor"
 
     @classmethod
-    def parse(cls, text: str) -> NoteName:
-        """Read a full name; raises BadInput for all else."""
-        match = _NOTE.fullmatch(text)
-        if match is None:
-            raise BadInput(f"{text!r} is not a note", "Write projects/PROJECT/notes/NOTE.")
-        return cls(*match.groups())
-
-    def __str__(self) -> str:
-        return f"projects/{self.project}/notes/{self.id}"
+    def parse(cls, text: str, project: str | None = None) -> Self:
+        """Read a full name, or an id alone beside `project`; raises BadInput for all else."""
+        if "/" in text:
+            return super().parse(text)
+        if project is None:
+            raise BadInput(
+                f"the attestor {text!r} has no project",
+                "Write projects/PROJECT/attestors/ATTESTOR, or give --project.",
+            )
+        return super().parse(f"{ProjectName(project)}/attestors/{text}")
 
 
 @dataclass(frozen=True, slots=True, order=True)
