@@ -143,7 +143,7 @@ def side_by_side(
         with taking:
             return next(waiting, None)
 
-    def work(following: Callable[[], Iterator[T] | None]) -> None:
+    def loop(following: Callable[[], Iterator[T] | None]) -> None:
         while not ended.is_set():
             try:
                 job = following()
@@ -159,7 +159,7 @@ def side_by_side(
 
     workers = [take] * at_once + [lambda: next(alone, None)]
     for following in workers:
-        Thread(target=work, args=(following,), daemon=True).start()
+        Thread(target=loop, args=(following,), daemon=True).start()
     try:
         yield from _read(events, len(workers))
     finally:
@@ -176,13 +176,13 @@ def ahead(call: Callable[[], T]) -> Future[T]:
     """
     future: Future[T] = Future()
 
-    def work() -> None:
+    def loop() -> None:
         try:
             future.set_result(call())
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
             future.set_exception(error)
 
-    Thread(target=work, daemon=True).start()
+    Thread(target=loop, daemon=True).start()
     return future
 
 

@@ -31,7 +31,7 @@ _Global = ba.Policy.GlobalPolicyEvaluationMode
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Pod:
     """Where a pod is to run; what a review does not say is None.
 
     ``cluster`` is ``LOCATION.NAME``, ``service_account`` ``NAMESPACE:NAME``, ``service_identity``
@@ -68,21 +68,21 @@ class Admission:
         self._grafeas = grafeas
         self._system_policy = system_policy
 
-    def judge(self, images: Sequence[str], place: Place) -> tuple[Verdict, ...]:
+    def verdicts(self, images: Sequence[str], pod: Pod) -> tuple[Verdict, ...]:
         """A verdict on each image, by one and the same policy.
 
-        Raises Refusal when the place's project cannot be one.
+        Raises Refusal when the project cannot be one.
         """
-        name = f"projects/{place.project}/policy"
+        name = f"projects/{pod.project}/policy"
         policy = self._authorization.get_policy(ba.GetPolicyRequest(name=name))
-        return tuple(self._verdict(policy, image, place) for image in images)
+        return tuple(self._verdict(policy, image, pod) for image in images)
 
-    def _verdict(self, policy: ba.Policy, image: str, place: Place) -> Verdict:
+    def _verdict(self, policy: ba.Policy, image: str, pod: Pod) -> Verdict:
         if any(covers(pattern, image) for pattern in self._exemptions(policy)):
             return Verdict(image)
         denied = f"Image {image} denied by Binary Authorization"
         try:
-            by, rule = _rule_for(policy, place)
+            by, rule = _rule_for(policy, pod)
         except _NotSaid as unknown:
             return Verdict(image, f"{denied}: {unknown}")
         reasons = ". ".join(self._reasons(rule, image))
@@ -157,20 +157,20 @@ class _NotSaid(Exception):
     """The policy's rules are keyed by something that is not known of the pod."""
 
 
-def _rule_for(policy: ba.Policy, place: Place) -> tuple[str, ba.AdmissionRule]:
-    """The specific rule of the pod's place, else the default, and what a denial calls it.
+def _rule_for(policy: ba.Policy, pod: Pod) -> tuple[str, ba.AdmissionRule]:
+    """The specific rule for the pod, else the default, and what a denial calls it.
 
     A stored policy has one map with rules at most. Only clusters' denials are known to the word.
     """
     maps = (
-        ("service identity", policy.istio_service_identity_admission_rules, place.service_identity),
+        ("service identity", policy.istio_service_identity_admission_rules, pod.service_identity),
         (
             "service account",
             policy.kubernetes_service_account_admission_rules,
-            place.service_account,
+            pod.service_account,
         ),
-        ("namespace", policy.kubernetes_namespace_admission_rules, place.namespace),
-        ("cluster", policy.cluster_admission_rules, place.cluster),
+        ("namespace", policy.kubernetes_namespace_admission_rules, pod.namespace),
+        ("cluster", policy.cluster_admission_rules, pod.cluster),
     )
     for called, rules, given in maps:
         if not rules:

@@ -229,17 +229,16 @@ def _verify(attestor: ba.Attestor, request: ba.ValidateAttestationOccurrenceRequ
             else:
                 check_payload(payload, wanted)
                 return
-    found = "; ".join(reasons) or "the attestation has no signatures"
+    told = "; ".join(reasons) or "the attestation has no signatures"
     raise NotVerified(
-        "No attestations found that were valid and signed by a key trusted by the attestor: "
-        f"{found}"
+        f"No attestations found that were valid and signed by a key trusted by the attestor: {told}"
     )
 
 
 def digest_of(image: str) -> str | None:
     """The digest, ``sha256:`` and 64 hex digits, that an image's name ends with."""
-    found = _DIGEST.search(image)
-    return found[1] if found else None
+    match = _DIGEST.search(image)
+    return match[1] if match else None
 
 
 def check_payload(payload: bytes, wanted: str) -> None:

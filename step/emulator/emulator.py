@@ -76,7 +76,7 @@ class Emulator:
         platform_policies = PlatformPolicies(now)
         builds = CloudBuild(now)
         iam = iam_services(kms, grafeas, authorization)
-        self._judge = Admission(authorization, grafeas, seed.system_policy).judge
+        self._verdicts = Admission(authorization, grafeas, seed.system_policy).verdicts
         self._dispatcher = Dispatcher(
             (
                 *(kms, grafeas, authorization, ValidationHelper(authorization.attestor)),
@@ -105,7 +105,7 @@ class Emulator:
             rest = RestServer(self._dispatcher, self._host, self._rest_port)
             undo.callback(rest.stop)
             if self._admission_port is not None:
-                self._admission = AdmissionServer(self._judge, self._admission_port)
+                self._admission = AdmissionServer(self._verdicts, self._admission_port)
             undo.pop_all()
         self._servers = grpc, rest
         return self

@@ -221,8 +221,8 @@ class _Parser:
             raise self._error(f"expected {text!r}")
 
     def _next(self, kind: str, what: str) -> str:
-        found, text = self._peek()
-        if found != kind or text in _KEYWORDS:
+        given, text = self._peek()
+        if given != kind or text in _KEYWORDS:
             raise self._error(f"expected {what}")
         self._at += 1
         return text

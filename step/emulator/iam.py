@@ -145,8 +145,8 @@ class IamPolicies:
         kind = self._kind(request.resource)
         service = kind.permissions.partition(".")[0]
         for permission in request.permissions:
-            found = _PERMISSION.fullmatch(permission)
-            if found is None or found[1] != service:
+            match = _PERMISSION.fullmatch(permission)
+            if match is None or match[1] != service:
                 raise invalid(f"Permission {permission!r} is not one of {service}'s.")
         response = iam_policy_pb2.TestIamPermissionsResponse()
         try:

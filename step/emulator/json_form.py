@@ -15,7 +15,7 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from step.emulator.refusal import Refusal, invalid
-from step.emulator.routes import Found
+from step.emulator.routes import Match
 from step.emulator.rpc import Http
 from step.emulator.shapes import Document, read
 
@@ -51,15 +51,15 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
 _BOOL = {"true": True, "false": False}
 
 
-def parse_request(found: Found, query: str, body: bytes) -> Any:
+def parse_request(match: Match, query: str, body: bytes) -> Any:
     """The message that a path, a query string and a body make together; the path has the last word.
 
     Raises Refusal (INVALID_ARGUMENT) for a body where none belongs, for anything that is not JSON
     of this message, and for fields that it does not have.
     """
-    route = found.route
+    route = match.route
     if http := route.method.traits.http:
-        return _read_document(http, query, body) | dict(found.variables)
+        return _read_document(http, query, body) | dict(match.variables)
     request = route.method.request()
     message = getattr(request, "_pb", request)
     if route.body == "*":
@@ -69,7 +69,7 @@ def parse_request(found: Found, query: str, body: bytes) -> Any:
     elif body:
         raise _no_body()
     _merge(_query(message.DESCRIPTOR, query), message)
-    for path, value in found.variables.items():
+    for path, value in match.variables.items():
         *parents, last = path.split(".")
         target = message
         for parent in parents:
@@ -175,18 +175,18 @@ def _check_bytes(kind: Descriptor, document: Any) -> None:
             values = list(value.values()) if isinstance(value, dict) else []
         else:
             held, values = field, value if isinstance(value, list) else [value]
-        for one in values:
+        for item in values:
             if held.message_type is not None:
-                _check_bytes(held.message_type, one)
-            elif held.type == FieldDescriptor.TYPE_BYTES and isinstance(one, str):
-                digits = len(one.rstrip("="))
-                if not _BASE64.fullmatch(one) or digits % 4 == 1:
+                _check_bytes(held.message_type, item)
+            elif held.type == FieldDescriptor.TYPE_BYTES and isinstance(item, str):
+                digits = len(item.rstrip("="))
+                if not _BASE64.fullmatch(item) or digits % 4 == 1:
                     raise json_format.ParseError(f"Base64 decoding failed for {name!r}.")
 
 
 def _field(kind: Descriptor, name: str) -> FieldDescriptor | None:
-    found: FieldDescriptor | None = kind.fields_by_camelcase_name.get(name)
-    return found or kind.fields_by_name.get(name)
+    field: FieldDescriptor | None = kind.fields_by_camelcase_name.get(name)
+    return field or kind.fields_by_name.get(name)
 
 
 def _query(kind: Descriptor, query: str) -> dict[str, Any]:
@@ -197,16 +197,16 @@ def _query(kind: Descriptor, query: str) -> dict[str, Any]:
             continue
         *parents, last = path.split(".")
         inside: Descriptor = kind
-        place: Any = document
+        holder: Any = document
         for parent in parents:
             field = _field(inside, parent)
-            if field is None or field.message_type is None or not isinstance(place, dict):
+            if field is None or field.message_type is None or not isinstance(holder, dict):
                 raise _unknown(path)
-            inside, place = field.message_type, place.setdefault(field.name, {})
+            inside, holder = field.message_type, holder.setdefault(field.name, {})
         field = _field(inside, last)
-        if field is None or not isinstance(place, dict):
+        if field is None or not isinstance(holder, dict):
             raise _unknown(path)
-        place[field.name] = _query_value(field, path, values)
+        holder[field.name] = _query_value(field, path, values)
     return document
 
 

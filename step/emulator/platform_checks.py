@@ -100,9 +100,9 @@ class Verdict(StrEnum):
     @classmethod
     def of(cls, verdicts: Iterable[str]) -> "Verdict":
         """The verdict on the whole: non-conformance has precedence over errors."""
-        found = set(verdicts)
+        given = set(verdicts)
         for verdict in (cls.NON_CONFORMANT, cls.ERROR):
-            if verdict in found:
+            if verdict in given:
                 return verdict
         return cls.CONFORMANT
 
@@ -164,7 +164,7 @@ class Checks:
     def __init__(self, grafeas: Grafeas) -> None:
         self._grafeas = grafeas
 
-    def judge(self, check: Document, image: str) -> Outcome:
+    def outcome(self, check: Document, image: str) -> Outcome:
         """What a well-formed check says of an image; never conformant where it cannot be told."""
         kind = kind_of(check)
         match check:
@@ -173,16 +173,16 @@ class Checks:
             case {"trustedDirectoryCheck": rule}:
                 return _in_trusted_directory(rule, image)
             case {"simpleSigningAttestationCheck": rule}:
-                judge = self._attested
+                evaluate = self._attested
             case {"vulnerabilityCheck": rule}:
-                judge = self._without_vulnerabilities
+                evaluate = self._without_vulnerabilities
             case _:
                 return _error(f"The emulator does not evaluate {kind}.")
         # https://cloud.google.com/binary-authorization/docs/use-pre-evaluation
         digest = digest_of(image)
         if digest is None:
             return _error("The image must be named by its digest, as IMAGE_URL@IMAGE_DIGEST.")
-        return judge(rule, digest)
+        return evaluate(rule, digest)
 
     def _attested(self, rule: Document, digest: str) -> Outcome:
         projects = rule.get(_ATTESTATION_PROJECTS, ())
@@ -193,7 +193,7 @@ class Checks:
             for authenticator in rule["attestationAuthenticators"]
             for key in authenticator["pkixPublicKeySet"]["pkixPublicKeys"]
         ]
-        for occurrence in self._found(projects, "ATTESTATION", digest):
+        for occurrence in self._occurrences(projects, "ATTESTATION", digest):
             payload = occurrence.attestation.serialized_payload
             for signature in occurrence.attestation.signatures:
                 for key_id, key in keys:
@@ -214,8 +214,8 @@ class Checks:
         if not scanned:
             looked = ", ".join(projects) or "no project at all"
             return _error(f"No valid vulnerability scan of {digest}: looked in {looked}.")
-        found = self._found(projects, "VULNERABILITY", digest)
-        violations = list(filter(None, (_violation(rule, one) for one in found)))
+        issues = self._occurrences(projects, "VULNERABILITY", digest)
+        violations = list(filter(None, (_violation(rule, issue) for issue in issues)))
         if violations:
             return Outcome(Verdict.NON_CONFORMANT, "; ".join(violations) + ".")
         return Outcome(Verdict.CONFORMANT, f"Scanned in {', '.join(scanned)}; no violation found.")
@@ -224,7 +224,7 @@ class Checks:
         """Whether there is a vulnerability scan and every one has ended well."""
         scans = [
             occurrence.discovery.analysis_status
-            for occurrence in self._found([project], "DISCOVERY", digest)
+            for occurrence in self._occurrences([project], "DISCOVERY", digest)
             if self._is_of_vulnerabilities(occurrence.note_name)
         ]
         finished = g.DiscoveryOccurrence.AnalysisStatus.FINISHED_SUCCESS
@@ -232,12 +232,14 @@ class Checks:
 
     def _is_of_vulnerabilities(self, note: str) -> bool:
         try:
-            found = self._grafeas.get_note(g.GetNoteRequest(name=note))
+            written = self._grafeas.get_note(g.GetNoteRequest(name=note))
         except Refusal:  # a note may be deleted while its occurrences stay
             return False
-        return found.discovery.analysis_kind == g.NoteKind.VULNERABILITY
+        return written.discovery.analysis_kind == g.NoteKind.VULNERABILITY
 
-    def _found(self, projects: Iterable[str], kind: str, digest: str) -> Iterator[g.Occurrence]:
+    def _occurrences(
+        self, projects: Iterable[str], kind: str, digest: str
+    ) -> Iterator[g.Occurrence]:
         for project in projects:
             home = project.removeprefix("projects/")
             about = f'has_suffix(resourceUrl, "{digest}")'
@@ -251,10 +253,10 @@ def _error(explanation: str) -> Outcome:
 
 
 def _required(holder: Document, name: str) -> list[Any]:
-    found: list[Any] = holder.get(name, [])
-    if not found:
+    entries: list[Any] = holder.get(name, [])
+    if not entries:
         raise invalid(f"{name} must have at least one entry.")
-    return found
+    return entries
 
 
 def _check_projects(rule: Document, name: str) -> None:
@@ -331,10 +333,10 @@ def _violation(rule: Document, occurrence: g.Occurrence) -> str | None:
     return f"{'fixable' if fixable else 'unfixable'} {cve} is {severity.name}, the limit {limit}"
 
 
-def _is_fixable(found: g.VulnerabilityOccurrence) -> bool:
+def _is_fixable(vulnerability: g.VulnerabilityOccurrence) -> bool:
     """vulnerability.proto: a fixed version of kind MAXIMUM is one that does not exist."""
     unknown = (g.Version.VersionKind.VERSION_KIND_UNSPECIFIED, g.Version.VersionKind.MAXIMUM)
-    return found.fix_available or any(
+    return vulnerability.fix_available or any(
         issue.fix_available or issue.fixed_version.kind not in unknown
-        for issue in found.package_issue
+        for issue in vulnerability.package_issue
     )

@@ -235,8 +235,8 @@ class PlatformPolicyEvaluation:
 
     def _image_result(self, policy: Document, pod: "_Pod", image: str) -> Document:
         if pattern := matched_pattern(policy, image):
-            found: Document = {"allowlistResult": {"matchedPattern": pattern}}
-            return {"imageUri": image, "verdict": Verdict.CONFORMANT, **found}
+            allowed: Document = {"allowlistResult": {"matchedPattern": pattern}}
+            return {"imageUri": image, "verdict": Verdict.CONFORMANT, **allowed}
         for index, checks in enumerate(policy.get("checkSets", ())):
             if pod.is_in(checks.get("scope", {})):
                 verdict, result = self._check_set_result(checks, image)
@@ -258,7 +258,7 @@ class PlatformPolicyEvaluation:
             if pattern := matched_pattern(check, image):
                 results.append(result | {"allowlistResult": {"matchedPattern": pattern}})
                 continue
-            outcome = self._checks.judge(check, image)
+            outcome = self._checks.outcome(check, image)
             verdicts.append(outcome.verdict)
             result["explanation"] = outcome.explanation
             results.append(result | {"evaluationResult": {"verdict": outcome.verdict}})
@@ -322,17 +322,17 @@ def _images(spec: Document) -> Iterator[str]:
 
 
 def _object(holder: Document, name: str) -> Document:
-    found = holder.get(name)
-    if not isinstance(found, dict):
+    value = holder.get(name)
+    if not isinstance(value, dict):
         raise invalid(f"resource: {name} is required, and is an object.")
-    return found
+    return value
 
 
 def _text(holder: Document, name: str) -> str:
-    found = holder.get(name) or ""
-    if not isinstance(found, str):
+    value = holder.get(name) or ""
+    if not isinstance(value, str):
         raise invalid(f"resource: {name} must be a text.")
-    return found
+    return value
 
 
 def _check_platform(parts: dict[str, str]) -> None:

@@ -37,11 +37,11 @@ class RestServer:
         """The HTTP status and the JSON of an answer."""
         path, _, query = target.partition("?")
         try:
-            found = self._routes.find(verb, path)
-            if found is None:
+            match = self._routes.find(verb, path)
+            if match is None:
                 raise Refusal(grpc.StatusCode.NOT_FOUND, f"Method not found: {verb} {path}.")
-            request = parse_request(found, query, body)
-            response = self._dispatcher.call(found.route.method, request)
+            request = parse_request(match, query, body)
+            response = self._dispatcher.call(match.route.method, request)
         except Refusal as refusal:
             return show_refusal(refusal)
-        return 200, show_answer(response, found.route.renamed)
+        return 200, show_answer(response, match.route.renamed)

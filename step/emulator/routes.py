@@ -44,7 +44,7 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Match:
     """A request's route, and the request's fields that its path gives."""
 
     route: Route
@@ -61,7 +61,7 @@ class Routes:
             for route in routes_of(service)
         ]
 
-    def find(self, verb: str, path: str) -> Found | None:
+    def find(self, verb: str, path: str) -> Match | None:
         """The route of a request, whose path is still percent-encoded; None when there is none."""
         # The documentation's own recipes write ".../notes/?noteId=".
         path = path.removesuffix("/")
@@ -69,7 +69,7 @@ class Routes:
             if route.verb == verb and (match := pattern.fullmatch(path)):
                 names = [name for name, _ in _VARIABLE.findall(route.template)]
                 values = (unquote(value) for value in match.groups())
-                return Found(route, dict(zip(names, values, strict=True)))
+                return Match(route, dict(zip(names, values, strict=True)))
         return None
 
 

@@ -125,10 +125,10 @@ def methods_of(service: Service) -> Iterator[Method]:
 @cache
 def _marked(kind: type[Service]) -> tuple[tuple[str, str, type[Any], Traits], ...]:
     """Of each handler that is marked: attribute, method's name, type of its request, traits."""
-    found = []
+    methods = []
     for attribute, handler in inspect.getmembers(kind, inspect.isfunction):
         if (traits := getattr(handler, "__rpc__", None)) is not None:
             request = inspect.signature(handler, eval_str=True).parameters["request"].annotation
             name = "".join(word.capitalize() for word in attribute.split("_"))
-            found.append((attribute, name, request, traits))
-    return tuple(found)
+            methods.append((attribute, name, request, traits))
+    return tuple(methods)

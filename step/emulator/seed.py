@@ -116,11 +116,11 @@ class Seed:
         names = [
             *(key.name for key in self.keys),
             *(note.name for note in self.notes),
-            *(name for one in self.attestors for name in (one.name, one.note)),
+            *(name for each in self.attestors for name in (each.name, each.note)),
             *(policy.name for policy in self.policies),
             *(str(policy.get("name")) for policy in self.platform_policies),
             *(build.name or f"projects/{build.project_id}" for build in self.builds),
-            *(name for one in self.occurrences for name in (one.name, one.note_name)),
+            *(name for each in self.occurrences for name in (each.name, each.note_name)),
             *self.iam_policies,
         ]
         matches = (re.match("projects/([^/]+)", name) for name in names)
@@ -162,7 +162,7 @@ def plant(
             grafeas.seed_occurrence(occurrence)
     for resource, iam_policy in seed.iam_policies.items():
         with _refused_as(f"IAM policy of {resource}"):
-            keeper = next((one for one in iam if one.has(resource)), iam[0])
+            keeper = next((each for each in iam if each.has(resource)), iam[0])
             keeper.seed(resource, iam_policy)
 
 
@@ -313,7 +313,7 @@ def _public_key(node: "_Node", directory: Path) -> KmsPublicKey | ba.AttestorPub
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """A value in the document and the place where it stands, for the error's one line."""
+    """A value in the document and where it stands, for the error's one line."""
 
     where: str
     value: Any
@@ -376,14 +376,14 @@ class _Node:
             return {}
         if not isinstance(child.value, dict):
             raise child.error("must be a mapping of project ids")
-        found: dict[str, int] = {}
+        numbers: dict[str, int] = {}
         for project in child.value:
             entry = child.child(project).mapping("number")
             number = entry.child("number")
             if type(number.value) is not int:
                 raise number.error("must be a number")
-            found[str(project)] = number.value
-        return found
+            numbers[str(project)] = number.value
+        return numbers
 
     def messages(self, key: str, kind: Any) -> dict[str, Any]:
         """API messages by name, in their JSON form."""

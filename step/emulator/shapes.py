@@ -50,13 +50,13 @@ def _object(shape: Mapping[str, Shape], value: Any, where: str) -> Document:
                 f'Invalid JSON payload received. Unknown name "{name}" at {where!r}: '
                 "Cannot find field."
             )
-    found = {
+    values = {
         name: read(shape[name], item, f"{where}.{name}")
         for name, item in value.items()
         if item is not None
     }
     # An empty object is there; an empty text, list, zero or false is the same as none.
-    return {name: item for name, item in found.items() if item or isinstance(item, dict)}
+    return {name: item for name, item in values.items() if item or isinstance(item, dict)}
 
 
 def _int32(value: Any, where: str) -> int:

@@ -9,12 +9,12 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from step.emulator.admission import Place, Verdict
+from step.emulator.admission import Pod, Verdict
 from step.emulator.http_server import HttpServer
 from step.emulator.refusal import EmulatorError
 from step.emulator.server import address_of
@@ -49,7 +49,7 @@ _PODS: Mapping[tuple[str, str], tuple[str, ...]] = {
 _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 _IMAGE = re.compile(r"[!-~]+")
 
-Judge = Callable[[Sequence[str], Place], Sequence[Verdict]]
+Verdicts = Callable[[Sequence[str], Pod], Sequence[Verdict]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,9 @@ class AdmissionPort:
 class AdmissionServer:
     """Answers ``POST /projects/PROJECT/clusters/LOCATION.NAME:admit`` over HTTPS."""
 
-    def __init__(self, judge: Judge, settings: AdmissionPort) -> None:
+    def __init__(self, verdicts: Verdicts, settings: AdmissionPort) -> None:
         """Bind at once; EmulatorError for an address, a certificate or a file that cannot be."""
-        self._judge = judge
+        self._verdicts = verdicts
         host = address_of(settings.host)
         if (settings.certificate_file is None) != (settings.key_file is None):
             raise EmulatorError("a TLS certificate and its key go together: give both or neither")
@@ -104,35 +104,35 @@ class AdmissionServer:
         if verb != "POST":
             return _error(405, "Reviews are posted.")
         try:
-            return 200, _dump(self._review(_load(body), Place(path[1], path[2])))
+            return 200, _dump(self._review(_load(body), Pod(path[1], path[2])))
         except _Malformed as problem:
             return _error(400, f"Not a review that can be judged: {problem}")
         except Exception:
             _logger.exception("a review was not answered")
             return _error(500, "Internal error encountered.")
 
-    def _review(self, document: "_Part", place: Place) -> dict[str, Any]:
+    def _review(self, document: "_Part", whose: Pod) -> dict[str, Any]:
         form = (document.text("apiVersion"), document.text("kind"))
         if form == IMAGE_REVIEW:
-            return self._image_review(document.part("spec"), place)
+            return self._image_review(document.part("spec"), whose)
         if form == ADMISSION_REVIEW:
             request = document.part("request")
             uid = request.text("uid")
             if not uid:
                 raise _Malformed("request.uid is missing")
-            outcome = self._admission(request, place)
+            outcome = self._admission(request, whose)
             return _typed(ADMISSION_REVIEW, response={"uid": uid} | outcome.as_response())
         known = " nor ".join(" ".join(form) for form in (IMAGE_REVIEW, ADMISSION_REVIEW))
         raise _Malformed(f"apiVersion and kind are neither {known}")
 
-    def _image_review(self, spec: "_Part", place: Place) -> dict[str, Any]:
+    def _image_review(self, spec: "_Part", whose: Pod) -> dict[str, Any]:
         images = [container.image("image") for container in spec.parts("containers")]
-        where = Place(place.project, place.cluster, spec.text("namespace") or None)
+        where = replace(whose, namespace=spec.text("namespace") or None)
         break_glass = spec.part("annotations").text(BREAK_GLASS_ANNOTATION) == "true"
-        outcome = self._judged(images, where, break_glass)
+        outcome = self._outcome(images, where, break_glass)
         return _typed(IMAGE_REVIEW, status=outcome.as_status())
 
-    def _admission(self, request: "_Part", place: Place) -> "_Outcome":
+    def _admission(self, request: "_Part", whose: Pod) -> "_Outcome":
         operation = request.text("operation")
         if operation in ("DELETE", "CONNECT"):  # nothing new will run
             return _Outcome()
@@ -150,16 +150,15 @@ class AdmissionServer:
             pod = pod.part(step)
         spec, namespace = pod.part("spec"), request.text("namespace") or None
         account = spec.text("serviceAccountName") or spec.text("serviceAccount") or "default"
-        where = Place(
-            place.project, place.cluster, namespace, f"{namespace}:{account}" if namespace else None
-        )
+        owner = f"{namespace}:{account}" if namespace else None
+        where = Pod(whose.project, whose.cluster, namespace, owner)
         break_glass = pod.part("metadata").part("labels").text(BREAK_GLASS_LABEL) == "true"
-        return self._judged(list(_images(spec)), where, break_glass)
+        return self._outcome(list(_images(spec)), where, break_glass)
 
-    def _judged(self, images: Sequence[str], place: Place, break_glass: bool) -> "_Outcome":
+    def _outcome(self, images: Sequence[str], pod: Pod, break_glass: bool) -> "_Outcome":
         if not images:
             raise _Malformed("there are no containers")
-        verdicts = self._judge(list(dict.fromkeys(images)), place)
+        verdicts = self._verdicts(list(dict.fromkeys(images)), pod)
         denials = [verdict for verdict in verdicts if verdict.denial]
         audit = {"break-glass": "true"} if break_glass else {}
         if any(not verdict.enforced for verdict in denials):
@@ -223,7 +222,7 @@ class _Malformed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A mapping of the review and the place where it stands; what is null is not there."""
+    """A mapping of the review and where it stands; what is null is not there."""
 
     where: str
     fields: Mapping[str, Any]
@@ -237,24 +236,24 @@ class _Part:
 
     def parts(self, key: str) -> list["_Part"]:
         """The list of mappings of that key, empty if there is none."""
-        found = self.fields[key] if self.has(key) else []
-        if not isinstance(found, list):
+        value = self.fields[key] if self.has(key) else []
+        if not isinstance(value, list):
             raise _Malformed(f"{self._name(key)} is not a list")
-        return [self._of(f"{key}[{index}]", item) for index, item in enumerate(found)]
+        return [self._of(f"{key}[{index}]", item) for index, item in enumerate(value)]
 
     def text(self, key: str) -> str:
         """The text of that key, empty if there is none."""
-        found = self.fields[key] if self.has(key) else ""
-        if not isinstance(found, str):
+        value = self.fields[key] if self.has(key) else ""
+        if not isinstance(value, str):
             raise _Malformed(f"{self._name(key)} is not a text")
-        return found
+        return value
 
     def image(self, key: str) -> str:
         """The text of that key, in characters that an image's name can have."""
-        found = self.text(key)
-        if _IMAGE.fullmatch(found) is None:
+        value = self.text(key)
+        if _IMAGE.fullmatch(value) is None:
             raise _Malformed(f"{self._name(key)} is not the name of an image")
-        return found
+        return value
 
     def _of(self, key: str, value: Any) -> "_Part":
         if not isinstance(value, dict):

@@ -225,8 +225,8 @@ def _sources(
 
 def _resolved(provenance: Mapping[str, Any], project: str) -> Iterator[str]:
     for key, where in (("resolvedGitSource", "url"), ("resolvedConnectedRepository", "repository")):
-        if found := field(field(provenance, key, dict), where, str):
-            yield canonical_repository(found)
+        if address := field(field(provenance, key, dict), where, str):
+            yield canonical_repository(address)
     source = field(provenance, "resolvedRepoSource", dict)
     if name := field(source, "repoName", str):
         yield cloud_repository(field(source, "projectId", str) or project, name)
@@ -238,8 +238,8 @@ def _resolved(provenance: Mapping[str, Any], project: str) -> Iterator[str]:
 
 def _located(source: Mapping[str, Any], git: str, connected: str) -> Iterator[tuple[str, str]]:
     for key, where in ((git, "url"), (connected, "repository")):
-        found = field(source, key, dict)
-        yield _USER.sub("", field(found, where, str)), field(found, "revision", str)
+        said = field(source, key, dict)
+        yield _USER.sub("", field(said, where, str)), field(said, "revision", str)
 
 
 def _in_repository(source: Mapping[str, Any]) -> tuple[str, str]:
@@ -266,10 +266,10 @@ def _time(document: Mapping[str, Any], key: str) -> datetime | None:
 
 def entries(of: Mapping[str, Any], key: str, kind: type[T]) -> list[T]:
     """A list's entries, each of that type; raises BadInput for another."""
-    found = field(of, key, list)
-    if not all(isinstance(entry, kind) for entry in found):
+    values = field(of, key, list)
+    if not all(isinstance(entry, kind) for entry in values):
         raise BadInput(f"an entry of {key} is not {_KINDS[kind]}", _WHOLE)
-    return found
+    return values
 
 
 def field(of: Mapping[str, Any], key: str, kind: type[T]) -> T:

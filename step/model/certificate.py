@@ -41,7 +41,7 @@ class Part:
 
     def is_over(self, now: datetime | None) -> bool:
         """Whether it has expired or is revoked."""
-        if any(one.signature_type == SignatureType.SubkeyRevocation for one in self.about):
+        if any(each.signature_type == SignatureType.SubkeyRevocation for each in self.about):
             return True
         created, newest = self.key.key_created, self._newest
         validity = newest.key_validity_period if newest else None
@@ -57,7 +57,7 @@ class Part:
 
     @property
     def _newest(self) -> Packet | None:
-        own = {one.signature_created: one for one in self.about if one.key_flags}
+        own = {each.signature_created: each for each in self.about if each.key_flags}
         return own[max(filter(None, own))] if any(own) else None
 
 
@@ -65,7 +65,7 @@ def parts_of(key: pysequoia.Cert | pysequoia.Tsk) -> list[Part]:
     """The primary key and the subkeys, in order, each with the packets that follow it."""
     certificate = key.extract_certificate() if isinstance(key, pysequoia.Tsk) else key
     pile = PacketPile.from_bytes(bytes(certificate))
-    public = {one.fingerprint: one for one in pile if one.fingerprint}
+    public = {packet.fingerprint: packet for packet in pile if packet.fingerprint}
     parts: list[Part] = []
     for packet in PacketPile.from_bytes(bytes(key)):
         if packet.fingerprint:

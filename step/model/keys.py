@@ -200,7 +200,7 @@ class PgpKey:
         except (ValueError, RuntimeError):  # Sequoia's text carries a native stack trace
             signed = None
         wanted = self.id.lower()
-        if signed is None or all(one.certificate != wanted for one in signed.valid_sigs):
+        if signed is None or all(each.certificate != wanted for each in signed.valid_sigs):
             raise Unverified(
                 f"the OpenPGP message is not signed by {self.id}",
                 "Make an attached signature, as gpg --armor --sign does; the key or subkey must be "

@@ -45,7 +45,7 @@ class _Unpacking:
     packets: int = PACKETS
 
     def all_of(self, data: bytes, depth: int) -> bytes:
-        found: list[bytes] = []
+        kept: list[bytes] = []
         for tag, body in _packets(data):
             self.packets -= 1
             if self.packets < 0:
@@ -55,13 +55,13 @@ class _Unpacking:
                     raise Unverified(
                         f"the OpenPGP message is compressed more than {UNPACKED_DEPTH} times over"
                     )
-                found.append(self.all_of(self._decompressed(body), depth + 1))
+                kept.append(self.all_of(self._decompressed(body), depth + 1))
             elif tag in _KEPT:
                 self._take(len(body))
-                found.append(bytes([0xC0 | tag, 0xFF]) + len(body).to_bytes(4) + body)
+                kept.append(bytes([0xC0 | tag, 0xFF]) + len(body).to_bytes(4) + body)
             else:
                 raise ValueError(f"a signed message has no packet {tag}")
-        return b"".join(found)
+        return b"".join(kept)
 
     def _decompressed(self, body: bytes) -> bytes:
         """A compressed packet's content: never more than what is left, and one byte to show it."""
@@ -100,7 +100,7 @@ def _binary(message: bytes) -> bytes:
     blank = _BLANK_LINE.search(inside)  # headers end with it
     lines = (inside[blank.end() :] if blank else inside).split()
     # The line that starts with = is a checksum, which says nothing that a signature does not.
-    return base64.b64decode(b"".join(one for one in lines if one[:1] != b"="), validate=True)
+    return base64.b64decode(b"".join(line for line in lines if line[:1] != b"="), validate=True)
 
 
 def _packets(data: bytes) -> Iterator[tuple[int, bytes]]:

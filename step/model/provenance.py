@@ -82,7 +82,7 @@ class BuildRecord:
         https://github.com/googleapis/googleapis/blob/master/google/devtools/cloudbuild/v1/cloudbuild.proto
         """
         return cls(
-            digests=tuple(_readable(Digest.parse, (one.digest for one in build.pushed))),
+            digests=tuple(_readable(Digest.parse, (image.digest for image in build.pushed))),
             projects=(build.name.project,),
             triggers=_stated(build.trigger_id),
             sources=build.resolved,
@@ -95,11 +95,13 @@ class BuildRecord:
         https://github.com/googleapis/googleapis/blob/master/grafeas/v1/provenance.proto
         """
         artifacts = entries(document, "builtArtifacts", dict)
-        named = (one for one in artifacts if any(entries(one, "names", str)))
+        named = (each for each in artifacts if any(entries(each, "names", str)))
         source = field(document, "sourceProvenance", dict)
         contexts = [field(source, "context", dict), *entries(source, "additionalContexts", dict)]
         return cls(
-            digests=tuple(_readable(Digest.parse, (field(one, "checksum", str) for one in named))),
+            digests=tuple(
+                _readable(Digest.parse, (field(each, "checksum", str) for each in named))
+            ),
             builder=field(document, "builderVersion", str),
             projects=_stated(field(document, "projectId", str)),
             triggers=_stated(field(document, "triggerId", str)),
@@ -162,8 +164,8 @@ class BuildRecord:
         number, trigger_id = match.groups() if match else ("", "")
         # Where the trigger says that configuration and source are; often one repository.
         external = field(definition, "externalParameters", dict)
-        places = (field(external, key, dict) for key in ("buildConfigSource", "sourceToBuild"))
-        declared = _addresses(*((place, "repository") for place in places))
+        declaring = (field(external, key, dict) for key in ("buildConfigSource", "sourceToBuild"))
+        declared = _addresses(*((each, "repository") for each in declaring))
         resolved = _fetched(definition, "resolvedDependencies")
         return cls(
             digests,
@@ -243,15 +245,15 @@ def shown(text: str) -> str:
 
 
 def _lacking(
-    what: str, trusted: Collection[str], found: Sequence[str], every: bool = False
+    what: str, trusted: Collection[str], said: Sequence[str], every: bool = False
 ) -> str | None:
     if not trusted:
         return None
-    if not found:
+    if not said:
         return f"it does not say its {what}"
-    if (all if every else any)(value in trusted for value in found):
+    if (all if every else any)(value in trusted for value in said):
         return None
-    return f"its {what} {_listed(found)} is not trusted"
+    return f"its {what} {_listed(said)} is not trusted"
 
 
 def _listed(values: Sequence[str]) -> str:
@@ -277,8 +279,8 @@ def _subjects(document: Mapping[str, Any]) -> tuple[Digest, ...]:
     if (form := field(document, "type", str)) not in _STATEMENTS:
         raise BadInput(f"a statement of type {shown(form)} is not read")
     subjects = entries(document, "subject", dict)
-    named = (field(one, "digest", dict) for one in subjects if field(one, "name", str))
-    return tuple(_readable(Digest, (field(one, "sha256", str) for one in named)))
+    named = (field(each, "digest", dict) for each in subjects if field(each, "name", str))
+    return tuple(_readable(Digest, (field(each, "sha256", str) for each in named)))
 
 
 def _readable(read: Callable[[str], Digest], texts: Iterable[str]) -> Iterator[Digest]:
@@ -303,14 +305,14 @@ def _project_of(invocation: str) -> str:
 
 def _fetched(of: Mapping[str, Any], key: str) -> tuple[str, ...]:
     """Materials of v0.1 and v0.2, resolved dependencies of v1: all of them that are no image."""
-    uris = [field(one, "uri", str) for one in entries(of, key, dict)]
+    uris = [field(each, "uri", str) for each in entries(of, key, dict)]
     if not all(uris):
         raise BadInput("it was built from something without an address")
     return _distinct(canonical_repository(uri) for uri in uris if not _IMAGE.fullmatch(uri))
 
 
-def _addresses(*places: tuple[Mapping[str, Any], str]) -> tuple[str, ...]:
-    return _stated(*(canonical_repository(field(of, key, str)) for of, key in places))
+def _addresses(*fields: tuple[Mapping[str, Any], str]) -> tuple[str, ...]:
+    return _stated(*(canonical_repository(field(of, key, str)) for of, key in fields))
 
 
 def _context_of(context: Mapping[str, Any]) -> str:

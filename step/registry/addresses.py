@@ -42,10 +42,10 @@ def read_ip(host: str) -> IpAddress | None:
     None for a name.
     """
     try:
-        found = ipaddress.ip_address(host.partition("%")[0])
+        address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return None
-    return _inner(found)
+    return _inner(address)
 
 
 def is_metadata(address: IpAddress) -> bool:

@@ -102,7 +102,7 @@ def _parse(data: bytes) -> pysequoia.Tsk:
         data = b"".join(bytes(exact(packet)) for packet in PacketPile.from_bytes(data))
         certificates = pysequoia.Cert.split_bytes(data)
     if len(certificates) > 1:
-        names = ", ".join(one.fingerprint.upper() for one in certificates)
+        names = ", ".join(each.fingerprint.upper() for each in certificates)
         raise BadInput(
             f"there are {len(certificates)} OpenPGP keys, not one: {names}",
             "Export only the one that signs: gpg --armor --export-secret-keys FINGERPRINT.",

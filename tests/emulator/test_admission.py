@@ -10,7 +10,7 @@ from google.cloud import binaryauthorization_v1 as ba
 from google.protobuf import json_format
 from grafeas import grafeas_v1 as g
 
-from step.emulator.admission import Admission, Place, Verdict
+from step.emulator.admission import Admission, Pod, Verdict
 from step.emulator.binary_authorization import BinaryAuthorization
 from step.emulator.grafeas import Grafeas
 from step.emulator.refusal import Refusal
@@ -32,7 +32,7 @@ REQUIRE = {
     "requireAttestationsBy": [ATTESTOR],
 }
 ALLOW = {"evaluationMode": "ALWAYS_ALLOW", "enforcementMode": BLOCK}
-HERE = Place("my-project", "us-east1-a.prod", "web", "web:default")
+HERE = Pod("my-project", "us-east1-a.prod", "web", "web:default")
 UNTRUSTED = (
     f"Image {IMAGE} denied by Binary Authorization default admission rule. Image {IMAGE} denied by "
     f"attestor {ATTESTOR}: "
@@ -83,8 +83,8 @@ class House:
             g.CreateOccurrenceRequest(parent="projects/my-project", occurrence=occurrence)
         )
 
-    def judge(self, image: str = IMAGE, place: Place = HERE) -> Verdict:
-        [verdict] = self.admission.judge([image], place)
+    def verdict(self, image: str = IMAGE, pod: Pod = HERE) -> Verdict:
+        [verdict] = self.admission.verdicts([image], pod)
         assert verdict.image == image
         return verdict
 
@@ -103,23 +103,23 @@ def house() -> House:
 
 
 def test_an_attestation_opens_and_its_deletion_closes(house: House) -> None:
-    assert house.judge() == Verdict(IMAGE, UNTRUSTED, enforced=True)
+    assert house.verdict() == Verdict(IMAGE, UNTRUSTED, enforced=True)
     made = house.attest()
-    assert house.judge() == Verdict(IMAGE)
-    assert OTHER in house.judge(OTHER).denial
+    assert house.verdict() == Verdict(IMAGE)
+    assert OTHER in house.verdict(OTHER).denial
     house.grafeas.delete_occurrence(g.DeleteOccurrenceRequest(name=made.name))
-    assert house.judge().denial == UNTRUSTED
+    assert house.verdict().denial == UNTRUSTED
 
 
 def test_an_image_has_one_digest(house: House) -> None:
     house.attest()
     twice = IMAGE.replace("@", "@sha256:12@")
-    assert "Expected digest with sha256 scheme" in house.judge(twice).denial
+    assert "Expected digest with sha256 scheme" in house.verdict(twice).denial
 
 
 def test_only_the_digest_of_the_image_counts(house: House) -> None:
     house.attest()
-    assert house.judge(IMAGE.replace(NAME, "docker.io/library/copy")).denial == ""
+    assert house.verdict(IMAGE.replace(NAME, "docker.io/library/copy")).denial == ""
 
 
 @pytest.mark.parametrize(
@@ -139,9 +139,9 @@ def test_what_is_no_attestation_of_the_image_does_not_open(
     house: House, changes: dict[str, Any]
 ) -> None:
     house.attest(**changes)
-    assert house.judge().denial == UNTRUSTED
+    assert house.verdict().denial == UNTRUSTED
     house.attest()  # beside it, a good one does
-    assert house.judge().denial == ""
+    assert house.verdict().denial == ""
 
 
 def test_other_kinds_of_occurrence_attest_nothing(house: House) -> None:
@@ -151,16 +151,16 @@ def test_other_kinds_of_occurrence_attest_nothing(house: House) -> None:
     house.grafeas.update_note(request)
     occurrence = g.Occurrence(resource_uri=f"https://{IMAGE}", note_name=NOTE, discovery=discovery)
     house.grafeas.seed_occurrence(occurrence)
-    assert house.judge().denial == UNTRUSTED
+    assert house.verdict().denial == UNTRUSTED
 
 
 def test_what_lists_do_not_show_yet_does_not_open() -> None:
     house = House(delay=timedelta(seconds=3))
     house.store()
     house.attest()
-    assert house.judge().denial == UNTRUSTED
+    assert house.verdict().denial == UNTRUSTED
     house.clock.advance(timedelta(seconds=3))
-    assert house.judge().denial == ""
+    assert house.verdict().denial == ""
 
 
 def test_every_page_of_the_list_is_read(house: House) -> None:
@@ -172,9 +172,9 @@ def test_every_page_of_the_list_is_read(house: House) -> None:
                 attestation=g.AttestationOccurrence(serialized_payload=b"{}"),
             )
         )
-    assert house.judge().denial == UNTRUSTED
+    assert house.verdict().denial == UNTRUSTED
     house.attest()
-    assert house.judge().denial == ""
+    assert house.verdict().denial == ""
 
 
 @pytest.mark.parametrize("lost", ["attestor", "note"])
@@ -187,7 +187,7 @@ def test_what_was_deleted_since_the_policy_was_stored_attests_nothing(
     else:
         house.grafeas.delete_note(g.DeleteNoteRequest(name=NOTE))
     name = ATTESTOR if lost == "attestor" else NOTE
-    denial = house.judge().denial
+    denial = house.verdict().denial
     assert denial.endswith(f"denied by attestor {ATTESTOR}: {lost.capitalize()} {name} not found.")
 
 
@@ -197,7 +197,7 @@ def test_what_a_later_version_may_add_is_no() -> None:
     rule = ba.AdmissionRule(evaluation_mode=99, enforcement_mode=99)
     policy = ba.Policy(name="projects/my-project/policy", default_admission_rule=rule)
     house.authorization.update_policy(ba.UpdatePolicyRequest(policy=policy))
-    assert house.judge() == Verdict(
+    assert house.verdict() == Verdict(
         IMAGE,
         f"Image {IMAGE} denied by Binary Authorization default admission rule. The rule's "
         "evaluation mode is not known",
@@ -209,14 +209,14 @@ def test_all_of_no_attestors_is_no(house: House) -> None:
     """The service takes no such rule; if one were there, it would not open."""
     stored = house.authorization.get_policy(ba.GetPolicyRequest(name="projects/my-project/policy"))
     stored.default_admission_rule.require_attestations_by = []
-    assert house.judge().denial.endswith("requires attestations and names no attestor")
+    assert house.verdict().denial.endswith("requires attestations and names no attestor")
 
 
 def test_a_project_without_a_policy_has_the_default_one() -> None:
     house = House(admissionWhitelistPatterns=[])
-    assert house.judge() == Verdict(IMAGE)
+    assert house.verdict() == Verdict(IMAGE)
     with pytest.raises(Refusal, match="does not match the pattern"):
-        house.judge(place=Place("", "us-east1-a.prod"))
+        house.verdict(pod=Pod("", "us-east1-a.prod"))
 
 
 @pytest.mark.parametrize(("mode", "covered"), [("ENABLE", True), ("DISABLE", False), (None, False)])
@@ -226,8 +226,8 @@ def test_the_system_policy_counts_where_the_policy_asks_for_it(
     house = House(admissionWhitelistPatterns=[{"namePattern": "gke.gcr.io/**"}])
     asked: dict[str, Any] = {"globalPolicyEvaluationMode": mode} if mode else {}
     house.store(**asked)
-    assert (house.judge("gke.gcr.io/a/pause:1").denial == "") is covered
-    assert house.judge().denial == UNTRUSTED
+    assert (house.verdict("gke.gcr.io/a/pause:1").denial == "") is covered
+    assert house.verdict().denial == UNTRUSTED
 
 
 @pytest.mark.parametrize(
@@ -244,14 +244,14 @@ def test_a_specific_rule_is_the_only_one_that_is_looked_at(
     deny = {"evaluationMode": "ALWAYS_DENY", "enforcementMode": BLOCK}
     house = House()
     house.store(ALLOW, **{field: {key: deny}})
-    assert house.judge().denial == (
+    assert house.verdict().denial == (
         f"Image {IMAGE} denied by Binary Authorization {called} admission rule for {key}. "
         "Denied by always_deny admission rule"
     )
     house.store(deny, **{field: {key: ALLOW}})
-    assert house.judge().denial == ""
+    assert house.verdict().denial == ""
     house.store(ALLOW, **{field: {other: deny}})
-    assert house.judge().denial == ""
+    assert house.verdict().denial == ""
 
 
 @pytest.mark.parametrize("scheme", ["", "spiffe://"])
@@ -260,10 +260,10 @@ def test_an_identity_may_be_written_without_its_scheme(scheme: str, given: str) 
     house, identity = House(), "example.com/ns/web/sa/default"
     deny = {"evaluationMode": "ALWAYS_DENY", "enforcementMode": BLOCK}
     house.store(ALLOW, istioServiceIdentityAdmissionRules={f"{scheme}{identity}": deny})
-    place = Place("my-project", "us-east1-a.prod", service_identity=f"{given}{identity}")
+    place = Pod("my-project", "us-east1-a.prod", service_identity=f"{given}{identity}")
     assert (
         f"service identity admission rule for {scheme}{identity}."
-        in house.judge(place=place).denial
+        in house.verdict(pod=place).denial
     )
 
 
@@ -279,7 +279,7 @@ def test_rules_that_cannot_be_looked_up_admit_nothing(field: str, called: str, k
     house = House()
     dry = {"evaluationMode": "ALWAYS_ALLOW", "enforcementMode": "DRYRUN_AUDIT_LOG_ONLY"}
     house.store(dry, **{field: {key: dry}})
-    assert house.judge(place=Place("my-project", "us-east1-a.prod")) == Verdict(
+    assert house.verdict(pod=Pod("my-project", "us-east1-a.prod")) == Verdict(
         IMAGE,
         f"Image {IMAGE} denied by Binary Authorization: the policy has rules by {called}, and the "
         "review says none",
@@ -290,7 +290,7 @@ def test_rules_that_cannot_be_looked_up_admit_nothing(field: str, called: str, k
 def test_a_dry_run_says_so_and_all_images_are_judged(house: House) -> None:
     house.attest()
     house.store(REQUIRE | {"enforcementMode": "DRYRUN_AUDIT_LOG_ONLY"})
-    verdicts = house.admission.judge([IMAGE, OTHER, f"{NAME}:v1"], HERE)
+    verdicts = house.admission.verdicts([IMAGE, OTHER, f"{NAME}:v1"], HERE)
     assert [(bool(one.denial), one.enforced) for one in verdicts] == [
         (False, False),
         (True, False),

@@ -20,7 +20,7 @@ from step.emulator import Emulator, Seed
 from step.emulator.json_form import parse_request
 from step.emulator.refusal import Refusal
 from step.emulator.rest import MAX_BODY
-from step.emulator.routes import Found, Routes
+from step.emulator.routes import Match, Routes
 from tests.emulator.rest import SERVICES, ask, ask_on, connect
 from tests.emulator.world import ATTESTOR, KEY, NOTE, PROJECT, SEED, URI, Clients, FakeClock
 
@@ -28,7 +28,7 @@ TABLE = Routes(SERVICES)
 STATUSES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
 
 
-def found(verb: str, path: str) -> Found:
+def found(verb: str, path: str) -> Match:
     result = TABLE.find(verb, path)
     assert result is not None
     return result
@@ -45,7 +45,7 @@ def with_payload(text: str) -> Any:
     return parse_request(CREATE, "", json.dumps(body).encode()).occurrence.attestation
 
 
-def attempted(route: Found, query: str, body: bytes) -> Any:
+def attempted(route: Match, query: str, body: bytes) -> Any:
     """The request, or None when it is refused as it may be."""
     try:
         return parse_request(route, query, body)
@@ -211,7 +211,7 @@ def test_the_path_has_the_last_word() -> None:
         (LIST, "", b"{}", "no body"),
     ],
 )
-def test_what_is_no_request_is_refused(route: Found, query: str, body: bytes, says: str) -> None:
+def test_what_is_no_request_is_refused(route: Match, query: str, body: bytes, says: str) -> None:
     with pytest.raises(Refusal, match=re.escape(says)) as refused:
         parse_request(route, query, body)
     assert refused.value.code is grpc.StatusCode.INVALID_ARGUMENT

@@ -12,7 +12,7 @@ from grafeas import grafeas_v1 as g
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from step.emulator.admission import Admission, Place
+from step.emulator.admission import Admission, Pod
 from step.emulator.binary_authorization import BinaryAuthorization
 from step.emulator.grafeas import Grafeas
 from step.model.admission import Attested, Evidence, Request, Unattested, evaluate
@@ -192,14 +192,14 @@ def test_they_admit_and_deny_the_same_in_the_same_words(
         return Attested("key", "occurrence") if genuine else Unattested()
 
     system_policy = {"admissionWhitelistPatterns": system}
-    place = Place(
+    pod = Pod(
         PROJECT,
         request.cluster or "",
         request.namespace,
         request.service_account,
         request.service_identity,
     )
-    verdicts = Cloud(said).admission(policy, system_policy).judge(IMAGES, place)
+    verdicts = Cloud(said).admission(policy, system_policy).verdicts(IMAGES, pod)
     ours = Policy.from_mapping(policy, "policy")
     unsaid = ours.scope is not None and request.of(ours.scope) is None
     for image, found in zip(IMAGES, verdicts, strict=True):
