@@ -346,26 +346,19 @@ class Pair:
 
     def receipt(self, status: Status, stored: Occurrence | None) -> Receipt:
         """The receipt for what is stored, or would be."""
-        receipt = Receipt(
+        signatures = stored.attestation.signatures if stored else ()
+        return Receipt(
             image=self.image,
             attestor=self.attestor.name,
             note=self.attestor.note,
             public_key_id=self.key.id,
             algorithm=self.key.algorithm_name,
             status=status,
-            payload=self.payload,
-            resource_uri=self.image.resource_uri,
-        )
-        if stored is None:
-            return receipt
-        own = next(each for each in stored.attestation.signatures if each.key_id == self.key.id)
-        return replace(
-            receipt,
-            payload=stored.attestation.payload,
-            signature=own.value,
-            occurrence=stored.name,
-            resource_uri=stored.resource_uri,
-            create_time=stored.create_time,
+            payload=stored.attestation.payload if stored else self.payload,
+            signature=next((each.value for each in signatures if each.key_id == self.key.id), None),
+            occurrence=stored.name if stored else None,
+            resource_uri=stored.resource_uri if stored else self.image.resource_uri,
+            create_time=stored.create_time if stored else None,
         )
 
 

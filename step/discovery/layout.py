@@ -24,6 +24,7 @@ from step.errors import BadInput, about
 from step.model.image import Digest, ImageName
 from step.model.quoting import quoted
 from step.model.strict import load_json
+from step.registry.manifests import ATTESTATION, INDEXES, MANIFESTS, REFERENCE_TYPE
 
 MARKER = "oci-layout"
 INDEX = "index.json"
@@ -31,22 +32,10 @@ INDEX = "index.json"
 # Registries take manifests of 4 MiB at most:
 # https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-manifests
 _LIMIT = 4 * 1024 * 1024
-# https://github.com/opencontainers/image-spec/blob/main/media-types.md, and Docker's own:
-# https://github.com/distribution/distribution/blob/main/docs/content/spec/manifest-v2-2.md
-_MANIFESTS = frozenset(
-    {
-        "application/vnd.oci.image.manifest.v1+json",
-        "application/vnd.oci.image.index.v1+json",
-        "application/vnd.docker.distribution.manifest.v2+json",
-        "application/vnd.docker.distribution.manifest.list.v2+json",
-    }
-)
 # The full name, which containerd and buildkit write, before the name that may be a tag alone:
 # https://github.com/containerd/containerd/blob/main/core/images/annotations.go and
 # https://github.com/opencontainers/image-spec/blob/main/annotations.md
 _NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
-# https://github.com/moby/buildkit/blob/master/docs/attestations/attestation-storage.md
-_ATTESTATION = ("vnd.docker.reference.type", "attestation-manifest")
 
 
 def is_folder(path: Path) -> bool:
@@ -100,8 +89,7 @@ def _require_layout(folder: Path) -> None:
 
 
 def _is_image(entry: dict[str, Any]) -> bool:
-    key, value = _ATTESTATION
-    return "artifactType" not in entry and _annotations(entry).get(key) != value
+    return "artifactType" not in entry and _annotations(entry).get(REFERENCE_TYPE) != ATTESTATION
 
 
 def _digest(entry: dict[str, Any], shown: set[str]) -> Digest:
@@ -109,7 +97,7 @@ def _digest(entry: dict[str, Any], shown: set[str]) -> Digest:
     if digest.hex not in shown:
         raise BadInput(f"the digest {digest} is written with escapes", MALFORMED)
     kind = text_of(entry, "mediaType")
-    if kind not in _MANIFESTS:
+    if kind not in INDEXES + MANIFESTS:
         raise BadInput(
             f"{digest} is listed as {quoted(kind)}, not as a manifest or an index", MALFORMED
         )

@@ -105,22 +105,14 @@ def signing_parts(
             "gpg takes it for all uses. Set them with gpg --edit-key and change-usage, "
             f"{_AND_AGAIN}",
         )
-    signing = [part for part in parts if part.signs]
-    if not signing:
-        raise BadInput(
-            f"{name} has no signing key",
-            f"Add one with gpg --quick-add-key FINGERPRINT ed25519 sign, {_AND_AGAIN}",
-        )
-    live = [part for part in signing if not part.is_over(now)]
-    if not live:
-        raise BadInput(
-            f"every signing subkey of {name} has expired or is revoked",
-            f"Add one with gpg --quick-add-key FINGERPRINT ed25519 sign, {_AND_AGAIN}",
-        )
-    strong = [part for part in live if not part.is_weak]
-    if not strong:
-        raise BadInput(
-            f"every signing subkey of {name} is certified with a broken hash, such as SHA-1",
-            f"Add one with gpg --quick-add-key FINGERPRINT ed25519 sign, {_AND_AGAIN}",
-        )
-    return strong
+    every = f"every signing subkey of {name}"
+    for keeps, lacking in (
+        (lambda part: part.signs, f"{name} has no signing key"),
+        (lambda part: not part.is_over(now), f"{every} has expired or is revoked"),
+        (lambda part: not part.is_weak, f"{every} is certified with a broken hash, such as SHA-1"),
+    ):
+        parts = list(filter(keeps, parts))
+        if not parts:
+            fix = "Add one with gpg --quick-add-key FINGERPRINT ed25519 sign"
+            raise BadInput(lacking, f"{fix}, {_AND_AGAIN}")
+    return parts

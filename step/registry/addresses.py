@@ -20,13 +20,7 @@ IpAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _METADATA = frozenset(
     map(
         ipaddress.ip_address,
-        (
-            "fd00:ec2::254",
-            "fd20:ce::254",
-            "168.63.129.16",
-            "100.100.100.200",
-            "192.0.0.192",
-        ),
+        ("fd00:ec2::254", "fd20:ce::254", "168.63.129.16", "100.100.100.200", "192.0.0.192"),
     )
 )
 # Addresses of IPv6 whose last 32 bits are one of IPv4, which is where they lead: translated

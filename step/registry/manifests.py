@@ -14,11 +14,11 @@ from step.model.strict import load_object
 
 # https://github.com/opencontainers/image-spec/blob/main/media-types.md and
 # https://github.com/distribution/distribution/blob/main/docs/content/spec/manifest-v2-2.md
-_INDEXES = (
+INDEXES = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
-_MANIFESTS = (
+MANIFESTS = (
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
@@ -30,12 +30,12 @@ _CONFIGS = (
 _UNTYPED = ("", "application/json", "application/octet-stream", "text/plain")
 
 # Without the indexes, a registry may answer with one platform's manifest, of another digest.
-ACCEPTED = ", ".join(_INDEXES + _MANIFESTS)
+ACCEPTED = ", ".join(INDEXES + MANIFESTS)
 
 # How BuildKit marks provenance and SBOMs, which no platform runs
 # (https://github.com/moby/buildkit/blob/master/docs/attestations/attestation-storage.md).
-_REFERENCE_TYPE = "vnd.docker.reference.type"
-_ATTESTATION = "attestation-manifest"
+REFERENCE_TYPE = "vnd.docker.reference.type"
+ATTESTATION = "attestation-manifest"
 _UNKNOWN = "unknown"
 
 _PLATFORM = re.compile(r"([a-z0-9_.-]+)/([a-z0-9_.-]+)(?:/([a-z0-9_.-]+))?")
@@ -129,7 +129,7 @@ class Manifest:
             )
         media_type = _media_type(document, _kind(content_type), source)
         digest = digest_of(body)
-        if media_type in _MANIFESTS:
+        if media_type in MANIFESTS:
             return cls(digest, media_type)
         entries = document.get("manifests")
         if not isinstance(entries, list):
@@ -200,7 +200,7 @@ def _media_type(document: dict[str, Any], stated: str, source: str) -> str:
             f"{source}: the registry calls it {stated}, the document itself {quoted(own)}"
         )
     claim = claims.pop() if claims else ""
-    if claim not in _INDEXES + _MANIFESTS:
+    if claim not in INDEXES + MANIFESTS:
         raise _not_an_image(source, quoted(claim) if claim else "a document of no stated type")
     return claim
 
@@ -221,7 +221,7 @@ def _child(entry: object, source: str) -> Child:
         raise Refused(f"{source}: an entry of the index: {error.message}") from None
     media_type, annotations = entry.get("mediaType"), entry.get("annotations")
     platform = _platform(entry.get("platform"))
-    marked = isinstance(annotations, dict) and annotations.get(_REFERENCE_TYPE) == _ATTESTATION
+    marked = isinstance(annotations, dict) and annotations.get(REFERENCE_TYPE) == ATTESTATION
     return Child(
         digest,
         media_type if isinstance(media_type, str) else "",
@@ -240,12 +240,12 @@ def _platform(value: object) -> Platform | None:
 
 
 def _check_child(child: Child, source: str) -> None:
-    if child.media_type in _INDEXES:
+    if child.media_type in INDEXES:
         raise Refused(
             f"{source}: the index holds another index, {child.digest}",
             "Attest the inner index by its own digest, or with --platforms index the outer alone.",
         )
-    if child.media_type not in _MANIFESTS:
+    if child.media_type not in MANIFESTS:
         raise Refused(
             f"{source}: the index holds {child.digest}, which is no manifest but "
             f"{quoted(child.media_type)}",
