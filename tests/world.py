@@ -29,6 +29,8 @@ NOTE = f"projects/{PROJECT}/notes/built-by-ci"
 KEY = f"projects/{PROJECT}/locations/global/keyRings/ci/cryptoKeys/attest"
 VERSION = f"{KEY}/cryptoKeyVersions/1"
 DIGEST = "sha256:" + "0123456789abcdef" * 4
+BUILD = f"projects/{PROJECT}/locations/europe-west1/builds/6a1c0f52-52b3-4b07-a9b9-0f6c1fbb44b7"
+COMMIT = "0123456789" * 4
 IMAGE = f"europe-docker.pkg.dev/{PROJECT}/apps/web@{DIGEST}"
 
 
@@ -183,6 +185,25 @@ def pkix_seed(algorithm: Algorithm, number: int = 0) -> dict[str, Any]:
 def pgp_seed(kind: PgpKind, number: int = 0) -> dict[str, Any]:
     """A seed with one attestor that lists the test's own OpenPGP key of that kind."""
     return attestor_seed({"pgp": {"armored": pgp_public(kind, number)}})
+
+
+def build_seed(**changes: Any) -> dict[str, Any]:
+    """The usual seed, and a build that pushed the image."""
+    name = IMAGE.partition("@")[0]
+    build = {
+        "name": BUILD,
+        "id": BUILD.rpartition("/")[2],
+        "projectId": PROJECT,
+        "status": "SUCCESS",
+        "images": [f"{name}:v1"],
+        "results": {"images": [{"name": f"{name}:v1", "digest": DIGEST}]},
+        "substitutions": {
+            "TRIGGER_NAME": "on-main",
+            "REPO_FULL_NAME": "me/app",
+            "COMMIT_SHA": COMMIT,
+        },
+    }
+    return kms_seed() | {"builds": [build | changes]}
 
 
 def image(digit: str) -> ImageRef:

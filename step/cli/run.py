@@ -84,11 +84,11 @@ def run(
                     failures.append(event)
                 case row:
                     rows.append(row)
-    place = _places(asked, rows)
+    order = _order(asked, rows)
     result = Result(
         goal,
-        tuple(sorted(rows, key=place)),
-        tuple(sorted(failures, key=place)),
+        tuple(sorted(rows, key=order)),
+        tuple(sorted(failures, key=order)),
         program.environment.build,
         {discovered.image: discovered.origin for discovered in asked.images},
         program.uses_emulator,
@@ -182,22 +182,22 @@ def _written(result: Result, program: Program, path: str | None) -> Result:
     return result
 
 
-def _places(asked: Asked, rows: Sequence[Row]) -> Callable[[Any], tuple[int, int, int]]:
+def _order(asked: Asked, rows: Sequence[Row]) -> Callable[[Any], tuple[int, int, int]]:
     """Where a row or failure belongs; they come in the order in which they end.
 
     Rows of a kind stay together, in the order of images and then attestors as they were asked for.
     """
-    kinds = {kind: place for place, kind in enumerate(dict.fromkeys(map(type, rows)))}
+    kinds = {kind: index for index, kind in enumerate(dict.fromkeys(map(type, rows)))}
     images: dict[object, int] = {}
-    for place, discovered in enumerate(asked.images):
-        images.setdefault(discovered.image, place)
-    attestors: dict[object, int] = {name: place for place, name in enumerate(asked.attestors)}
+    for index, discovered in enumerate(asked.images):
+        images.setdefault(discovered.image, index)
+    attestors: dict[object, int] = {name: index for index, name in enumerate(asked.attestors)}
 
-    def place_of(row: Any) -> tuple[int, int, int]:
+    def rank(row: Any) -> tuple[int, int, int]:
         image, attestor = getattr(row, "image", None), getattr(row, "attestor", None)
         return kinds.get(type(row), 0), images.get(image, -1), attestors.get(attestor, -1)
 
-    return place_of
+    return rank
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from step.model.names import AttestorName, NoteName, ProjectName
 from step.model.quoting import on_one_line, shortened
 
 # service.proto, ListAttestorsRequest: the server may return fewer.
-_PAGE_SIZE = 100
+PAGE_SIZE = 100
 _ALGORITHM_NAMES = {
     int(number): name for name, number in api.PkixPublicKey.SignatureAlgorithm.__members__.items()
 }
@@ -62,7 +62,7 @@ class Attestors:
 
         Needs roles/binaryauthorization.attestorsViewer on the project.
         """
-        request = api.ListAttestorsRequest(parent=str(project), page_size=_PAGE_SIZE)
+        request = api.ListAttestorsRequest(parent=str(project), page_size=PAGE_SIZE)
         for page in pages(self.connection, LIST_ATTESTORS, request, str(project)):
             for stored in page.attestors:
                 if any(key.id == key_id for key in stored.user_owned_grafeas_note.public_keys):

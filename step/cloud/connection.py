@@ -106,7 +106,7 @@ class Connection:
                 answer = remote(request=request, retry=None, timeout=timeout.total_seconds())
             except GoogleAPICallError as error:
                 if is_too_large(error) or not is_transient(error, method):
-                    raise translate(error, method, resource, self._account) from error
+                    raise translate(error, method, resource, self.account) from error
                 now = self.clock.elapsed()
                 again = now + pause * random.uniform(0.7, 1.0)  # noqa: S311 - no secret
                 if error.grpc_status_code is grpc.StatusCode.RESOURCE_EXHAUSTED:
@@ -116,7 +116,7 @@ class Connection:
                     reason = f"{awaited} ({said}: {said_by(error)})"
                     raise self.deadline.over(reason) from error
                 if again - started > self.retry_for:
-                    raise translate(error, method, resource, self._account) from error
+                    raise translate(error, method, resource, self.account) from error
                 self.deadline.sleep(again - now)
                 pause = min(pause * 2, _LONGEST_PAUSE)
             except GoogleAuthError as error:
@@ -220,7 +220,7 @@ class Connection:
             raise translate_auth(DefaultCredentialsError(error)) from error  # type: ignore[no-untyped-call]
 
     @property
-    def _account(self) -> str | None:
+    def account(self) -> str | None:
         """The service account that calls, where the credentials know it."""
         if self.emulator is not None:
             return None

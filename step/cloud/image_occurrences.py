@@ -13,7 +13,7 @@ from step.model.image import ImageRef
 from step.model.names import ProjectName
 
 # The most that a page may hold: grafeas/v1/grafeas.proto, ListOccurrencesRequest.page_size.
-_PAGE_SIZE = 1000
+PAGE_SIZE = 1000
 
 
 def recorded(
@@ -25,7 +25,7 @@ def recorded(
     one may be. Needs roles/containeranalysis.occurrences.viewer on the project.
     """
     request = grafeas_v1.ListOccurrencesRequest(
-        parent=str(project), filter=chosen, page_size=_PAGE_SIZE
+        parent=str(project), filter=chosen, page_size=PAGE_SIZE
     )
     for page in pages(connection, LIST_OCCURRENCES, request, str(project)):
         for occurrence in page.occurrences:

@@ -55,7 +55,7 @@ class Checkout:
     def _tracked(self, folder: Path) -> frozenset[bytes] | None:
         if folder not in self._indexes:
             try:
-                self._indexes[folder] = frozenset(_read_index(folder))
+                self._indexes[folder] = frozenset(read_index(folder))
             except (OSError, ValueError, IndexError) as error:
                 # Without an index nothing was ever added; without HEAD, this is not git's folder,
                 # but where it would be: a link can lead out of what is mounted here.
@@ -96,7 +96,7 @@ def _is_tracked(path: Path, tracked: frozenset[bytes]) -> bool:
     return any(name in tracked or name + b"/" in tracked for name in names)
 
 
-def _read_index(folder: Path) -> Iterator[bytes]:
+def read_index(folder: Path) -> Iterator[bytes]:
     """The files in an index of version 2, 3 or 4; ValueError or IndexError for any other."""
     with (folder / "index").open("rb") as file:
         data = file.read(_INDEX_LIMIT + 1)

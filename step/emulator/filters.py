@@ -82,20 +82,20 @@ class Not:
 class Or:
     """At least one of several."""
 
-    terms: tuple["Expression", ...]
+    operands: tuple["Expression", ...]
 
     def matches(self, fields: Mapping[str, Value]) -> bool:
-        return any(term.matches(fields) for term in self.terms)
+        return any(term.matches(fields) for term in self.operands)
 
 
 @dataclass(frozen=True, slots=True)
 class And:
     """All of several; all of none matches everything."""
 
-    terms: tuple["Expression", ...]
+    operands: tuple["Expression", ...]
 
     def matches(self, fields: Mapping[str, Value]) -> bool:
-        return all(term.matches(fields) for term in self.terms)
+        return all(term.matches(fields) for term in self.operands)
 
 
 Expression = Comparison | Call | Not | Or | And
@@ -125,7 +125,7 @@ class Filter:
     def suffixes(self, *fields: str) -> Iterator[str]:
         """What one of the fields ends with in all that is chosen, as far as that is plain."""
         whole = self.expression
-        for term in whole.terms if isinstance(whole, And) else (whole,):
+        for term in whole.operands if isinstance(whole, And) else (whole,):
             match term:
                 case Comparison(field, "=", literal) | Call("has_suffix", field, literal):
                     if field in fields:
@@ -150,16 +150,16 @@ class _Parser:
         return expression
 
     def _expression(self) -> Expression:
-        terms = [self._factor()]
+        operands = [self._factor()]
         while self._taken("word", "AND") or self._starts_term():
-            terms.append(self._factor())
-        return terms[0] if len(terms) == 1 else And(tuple(terms))
+            operands.append(self._factor())
+        return operands[0] if len(operands) == 1 else And(tuple(operands))
 
     def _factor(self) -> Expression:
-        terms = [self._term()]
+        operands = [self._term()]
         while self._taken("word", "OR"):
-            terms.append(self._term())
-        return terms[0] if len(terms) == 1 else Or(tuple(terms))
+            operands.append(self._term())
+        return operands[0] if len(operands) == 1 else Or(tuple(operands))
 
     def _term(self) -> Expression:
         if self._taken("word", "NOT") or self._taken("minus", "-"):

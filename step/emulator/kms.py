@@ -120,7 +120,7 @@ class KeyManagement:
     @rpc("name", "cloudkms.keyRings.get")
     def get_key_ring(self, request: kms.GetKeyRingRequest) -> kms.KeyRing:
         parse_name(RING, request.name)
-        return self._found(self._rings, "KeyRing", request.name)
+        return self._resource(self._rings, "KeyRing", request.name)
 
     @rpc("parent", "cloudkms.keyRings.list")
     def list_key_rings(self, request: kms.ListKeyRingsRequest) -> kms.ListKeyRingsResponse:
@@ -171,12 +171,12 @@ class KeyManagement:
     @rpc("name", "cloudkms.cryptoKeys.get")
     def get_crypto_key(self, request: kms.GetCryptoKeyRequest) -> kms.CryptoKey:
         parse_name(KEY, request.name)
-        return self._found(self._keys, "CryptoKey", request.name)
+        return self._resource(self._keys, "CryptoKey", request.name)
 
     @rpc("parent", "cloudkms.cryptoKeys.list")
     def list_crypto_keys(self, request: kms.ListCryptoKeysRequest) -> kms.ListCryptoKeysResponse:
         parse_name(RING, request.parent)
-        self._found(self._rings, "KeyRing", request.parent)
+        self._resource(self._rings, "KeyRing", request.parent)
         keys = self._children(self._keys, request.parent + "/cryptoKeys/")
         shown, token = self._page(keys, request)
         return kms.ListCryptoKeysResponse(
@@ -190,7 +190,7 @@ class KeyManagement:
         self, request: kms.CreateCryptoKeyVersionRequest
     ) -> kms.CryptoKeyVersion:
         parse_name(KEY, request.parent)
-        key = self._found(self._keys, "CryptoKey", request.parent)
+        key = self._resource(self._keys, "CryptoKey", request.parent)
         with self._lock:
             return self._add_version(key, key.version_template.algorithm.name, State.ENABLED)
 
@@ -205,7 +205,7 @@ class KeyManagement:
         self, request: kms.ListCryptoKeyVersionsRequest
     ) -> kms.ListCryptoKeyVersionsResponse:
         parse_name(KEY, request.parent)
-        self._found(self._keys, "CryptoKey", request.parent)
+        self._resource(self._keys, "CryptoKey", request.parent)
         prefix = request.parent + "/cryptoKeyVersions/"
         versions = [
             (f"{int(name.removeprefix(prefix)):012d}", _settled(version, self._now()).resource)
@@ -328,7 +328,7 @@ class KeyManagement:
 
     def _version(self, name: str) -> _Version:
         parse_name(VERSION, name)
-        return _settled(self._found(self._versions, "CryptoKeyVersion", name), self._now())
+        return _settled(self._resource(self._versions, "CryptoKeyVersion", name), self._now())
 
     def _enabled(self, name: str) -> _Version:
         version = self._version(name)
@@ -337,7 +337,7 @@ class KeyManagement:
             raise precondition(f"{name} is not enabled, current state is: {state.name}.")
         return version
 
-    def _found(self, kept: dict[str, _Resource], kind: str, name: str) -> _Resource:
+    def _resource(self, kept: dict[str, _Resource], kind: str, name: str) -> _Resource:
         with self._lock:
             if name not in kept:
                 raise not_found(kind, name)

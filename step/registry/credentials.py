@@ -31,7 +31,7 @@ _ADDRESS = re.compile(r"(?:https?://)?([^/]+)(?:/(?:v[12]/?)?)?")
 _HELPER = re.compile(r"[A-Za-z0-9_.-]+")
 _MISS = "credentials not found in native keychain"
 _TOKEN_USER = "<token>"  # noqa: S105 - a mark, no secret
-_HELPER_SECONDS = 10.0
+HELPER_SECONDS = 10.0
 # Our own secrets in the environment are none of a helper's business.
 _OURS = ("BINAUTHZ_", "INPUT_")
 
@@ -158,7 +158,7 @@ class Keychain:
             )
         program = f"docker-credential-{helper}"
         try:
-            own = timedelta(seconds=_HELPER_SECONDS)
+            own = timedelta(seconds=HELPER_SECONDS)
             limit = min(own, self._deadline.require(program))
             status, said = _run([program, "get"], server.encode(), self._environ, limit)
         except FileNotFoundError:

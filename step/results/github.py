@@ -30,7 +30,7 @@ def publish(result: Result, environ: Mapping[str, str]) -> None:
         if path := environ.get("GITHUB_OUTPUT"):
             delimiter = f"ghadelimiter_{uuid.uuid4()}"
             every = outputs(result)
-            append(path, "".join(heredoc(*one, delimiter) for one in every.items()))
+            append(path, "".join(heredoc(*each, delimiter) for each in every.items()))
     finally:
         if path := environ.get("GITHUB_STEP_SUMMARY"):
             used = 0

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 import step.cli
-from tests.flows.test_policy import DENY, policy
-from tests.results.runner import commands
-from tests.results.runner import outputs as read_outputs
+from tests.policies import DENY, policy
+from tests.runner import commands
+from tests.runner import outputs as read_outputs
 from tests.world import ATTESTOR, DIGEST, IMAGE, PROJECT, VERSION, Result, World, image, kms_seed
 
 OTHER = str(image("7"))

@@ -21,7 +21,7 @@ import pytest
 from step.cli import main
 from step.cli.emulator import environment_for
 from step.emulator import Emulator, Seed
-from tests.emulator.reviews import Endpoint, image_review
+from tests.reviews import Endpoint, image_review
 from tests.world import ATTESTOR, IMAGE, KEY, VERSION
 
 ROOT = Path(__file__).resolve().parents[2]

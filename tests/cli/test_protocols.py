@@ -11,8 +11,8 @@ import pytest
 from google.cloud.binaryauthorization_v1 import ValidateAttestationOccurrenceResponse
 
 from step.emulator import faults
-from tests.results.runner import commands
-from tests.results.runner import outputs as read_outputs
+from tests.runner import commands
+from tests.runner import outputs as read_outputs
 from tests.world import ATTESTOR, DIGEST, IMAGE, World, kms_seed
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.results.runner import outputs as read_outputs
+from tests.runner import outputs as read_outputs
 from tests.world import ATTESTOR, IMAGE, World, image
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -200,7 +200,7 @@ def test_calls_go_to_the_address_that_gcloud_is_told_too(
         connection = Connection(FakeClock(), environ, None)
         with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1"):
             sign(connection)
-        assert connection._account == "serviceAccount:builder@my-project.iam.gserviceaccount.com"
+        assert connection.account == "serviceAccount:builder@my-project.iam.gserviceaccount.com"
 
 
 def test_a_channel_is_one_a_service_and_connects_before_its_first_call(

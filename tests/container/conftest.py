@@ -11,8 +11,8 @@ import pytest
 from tests.conftest import REQUIRED
 from tests.container.engine import IMAGE, Container, Engine, shared
 from tests.container.google import Authority
-from tests.real.judges import FindTool
-from tests.real.registry import Builder, Pushed, Registry, serve
+from tests.judges import FindTool
+from tests.registries import Builder, Pushed, Registry, serve
 
 NEEDED = ("buildah", "skopeo", "debootstrap", "make", "unshare")
 

@@ -20,9 +20,8 @@ import yaml
 from step.emulator import Emulator, Seed
 from tests.container.engine import ROOT, Container, Finished
 from tests.container.google import ACCESS_TOKEN, Authority, Services, front, services
-from tests.real.judges import FindTool, read
-from tests.real.registry import Builder, Pushed, serve
-from tests.registry.test_docker_registry import LOGIN, USERS
+from tests.judges import FindTool, read
+from tests.registries import LOGIN, USERS, Builder, Pushed, serve
 from tests.world import ATTESTOR, KEY, VERSION, attestor_seed
 
 pytestmark = pytest.mark.timeout(900)

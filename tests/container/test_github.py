@@ -30,9 +30,9 @@ from tests.container.google import (
     front,
     services,
 )
-from tests.real.judges import read
-from tests.real.registry import Pushed
-from tests.results.runner import commands, outputs
+from tests.judges import read
+from tests.registries import Pushed
+from tests.runner import commands, outputs
 from tests.world import ATTESTOR, kms_seed
 
 pytestmark = pytest.mark.timeout(900)

@@ -22,9 +22,9 @@ from step import __version__
 from step.emulator import Emulator, Seed
 from step.model.keys import Algorithm
 from tests.container.engine import ROOT, Container, Engine
+from tests.judges import read
 from tests.keys import PgpKind, make_private_key, pgp_secret, private_pem
-from tests.real.judges import read
-from tests.real.registry import Pushed
+from tests.registries import Pushed
 from tests.world import ATTESTOR, kms_seed, pgp_seed, pkix_seed
 
 pytestmark = pytest.mark.timeout(900)

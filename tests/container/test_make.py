@@ -10,7 +10,7 @@ import pytest
 
 from step import __version__
 from tests.container.engine import ROOT
-from tests.real.judges import FindTool
+from tests.judges import FindTool
 
 
 def make(path: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from step.discovery.checkout import Checkout, _read_index, has_repository
+from step.discovery.checkout import Checkout, has_repository, read_index
 from step.discovery.workspace import search
 from step.errors import BadInput
 
@@ -207,6 +207,6 @@ def test_any_index_is_read_or_refused(
     for head in (b"", b"DIRC\0\0\0\2\0\0\0\3", b"DIRC\0\0\0\4\0\0\0\3"):
         (folder / "index").write_bytes(head + data)
         try:
-            assert len(list(_read_index(folder))) <= 3
+            assert len(list(read_index(folder))) <= 3
         except (ValueError, IndexError):
             continue

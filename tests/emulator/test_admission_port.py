@@ -29,8 +29,8 @@ from step.emulator import AdmissionPort, Emulator, EmulatorError, tls
 from step.emulator.admission import Verdict
 from step.emulator.webhook import AdmissionServer
 from step.model.keys import Algorithm
-from tests.emulator.reviews import PATH, Endpoint, image_review
 from tests.keys import make_private_key
+from tests.reviews import PATH, Endpoint, image_review
 
 ANYWHERE = "0.0.0.0"  # noqa: S104 - where a cluster in containers can ask
 IMAGE = "gcr.io/my-project/web:v1"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from step.emulator import AdmissionPort, Emulator, Seed, webhook
 from step.emulator.admission import Verdict
 from step.emulator.webhook import AdmissionServer
-from tests.emulator.reviews import PATH, Endpoint, admission_review, image_review, pod
+from tests.reviews import PATH, Endpoint, admission_review, image_review, pod
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 GOOD, BAD, WORSE = "gcr.io/good/web:v1", f"gcr.io/bad/web@{DIGEST}", "gcr.io/bad/init:v1"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from google.auth import identity_pool
 
-from tests.examples.pipelines import EXAMPLES, PROGRAM, ROOT, Machine, load
 from tests.keys import PgpKind, pgp_secret
+from tests.pipelines import EXAMPLES, PROGRAM, ROOT, Machine, load
 from tests.world import DIGEST, IMAGE, World, attestor_seed, kms_seed, pgp_seed
 
 pytestmark = pytest.mark.usefixtures("bash")

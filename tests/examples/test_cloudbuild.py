@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.examples.pipelines import EXAMPLES, PROGRAM, Machine, pipelines, substituted
-from tests.flows.test_discovery import build_seed
-from tests.flows.test_policy import BLOCK, DENY, policy
-from tests.world import DIGEST, IMAGE, KEY, PROJECT, VERSION, World, attestor_seed
+from tests.pipelines import EXAMPLES, PROGRAM, Machine, pipelines, substituted
+from tests.policies import BLOCK, DENY, policy
+from tests.world import DIGEST, IMAGE, KEY, PROJECT, VERSION, World, attestor_seed, build_seed
 
 pytestmark = pytest.mark.usefixtures("bash")
 

@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.examples.pipelines import EXAMPLES, ROOT, Machine, load, pipelines
-from tests.flows.scans import scan, vulnerability
-from tests.flows.test_discovery import build_seed
-from tests.flows.test_policy import ALLOW, BLOCK, DENY, policy
 from tests.keys import PgpKind, pgp_secret
-from tests.results.runner import outputs
+from tests.pipelines import EXAMPLES, ROOT, Machine, load, pipelines
+from tests.policies import ALLOW, BLOCK, DENY, policy
+from tests.runner import outputs
+from tests.scans import scan, vulnerability
 from tests.world import (
     ATTESTOR,
     DIGEST,
@@ -26,6 +25,7 @@ from tests.world import (
     Result,
     World,
     attestor_seed,
+    build_seed,
     pgp_seed,
 )
 

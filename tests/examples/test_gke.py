@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.examples.pipelines import EXAMPLES, Machine
+from tests.pipelines import EXAMPLES, Machine
 from tests.world import ATTESTOR, DIGEST, IMAGE, World, image
 
 GKE = EXAMPLES / "gke"

@@ -14,7 +14,7 @@ import typer.main
 
 import step.cli
 from step.model.vulnerability import VulnerabilityPolicy
-from tests.examples.pipelines import EXAMPLES, ROOT, Script, pipelines, scripts
+from tests.pipelines import EXAMPLES, ROOT, Script, pipelines, scripts
 
 GUIDES = [*sorted(EXAMPLES.rglob("*.md")), ROOT / "docs" / "troubleshooting.md"]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *GUIDES[:-1]]

@@ -16,30 +16,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.world import ATTESTOR, DIGEST, IMAGE, PROJECT, Result, World, image, kms_seed
+from tests.world import (
+    ATTESTOR,
+    BUILD,
+    COMMIT,
+    DIGEST,
+    IMAGE,
+    PROJECT,
+    Result,
+    World,
+    build_seed,
+    image,
+)
 
 NAME = IMAGE.partition("@")[0]
-BUILD = f"projects/{PROJECT}/locations/europe-west1/builds/6a1c0f52-52b3-4b07-a9b9-0f6c1fbb44b7"
-COMMIT = "0123456789" * 4
 RECORD = {"containerimage.digest": DIGEST, "image.name": f"{NAME}:v1"}
-
-
-def build_seed(**changes: Any) -> dict[str, Any]:
-    """The usual seed, and a build that pushed the image."""
-    build = {
-        "name": BUILD,
-        "id": BUILD.rpartition("/")[2],
-        "projectId": PROJECT,
-        "status": "SUCCESS",
-        "images": [f"{NAME}:v1"],
-        "results": {"images": [{"name": f"{NAME}:v1", "digest": DIGEST}]},
-        "substitutions": {
-            "TRIGGER_NAME": "on-main",
-            "REPO_FULL_NAME": "me/app",
-            "COMMIT_SHA": COMMIT,
-        },
-    }
-    return kms_seed() | {"builds": [build | changes]}
 
 
 def discovered(result: Result) -> list[dict[str, Any]]:

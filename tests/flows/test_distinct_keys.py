@@ -9,7 +9,7 @@ import pytest
 
 from step.model.attestation import Signature
 from tests.flows.notes import errors, found, public, put, signed, together
-from tests.flows.test_policy import REQUIRE, policy
+from tests.policies import REQUIRE, policy
 from tests.world import ATTESTOR, IMAGE, NOTE, PROJECT, Result, World, attestor_seed
 
 SECOND = f"projects/{PROJECT}/attestors/tested"

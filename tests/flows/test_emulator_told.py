@@ -10,8 +10,8 @@ import pytest
 
 from step.cli.connection import is_loopback
 from tests.flows.notes import errors, public, put, signed
-from tests.results.runner import commands
-from tests.results.runner import outputs as read_outputs
+from tests.runner import commands
+from tests.runner import outputs as read_outputs
 from tests.world import ATTESTOR, IMAGE, World, attestor_seed
 
 NAMED = ("--attestor", ATTESTOR)

@@ -17,9 +17,9 @@ from step.cli import main
 from step.cloud.attestors import Attestors
 from step.cloud.occurrences import Occurrences
 from step.cloud.scans import Scans
-from tests.flows.scans import COMPLETE, PENDING, scan, written
-from tests.flows.test_policy import policy
-from tests.results.runner import outputs as read_outputs
+from tests.policies import policy
+from tests.runner import outputs as read_outputs
+from tests.scans import COMPLETE, PENDING, scan, written
 from tests.world import ATTESTOR, IMAGE, PROJECT, World, attestor_seed, image, kms_seed
 
 SECOND = f"projects/{PROJECT}/attestors/tested"

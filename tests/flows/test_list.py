@@ -199,7 +199,7 @@ def test_every_page_of_attestors_is_read(
 ) -> None:
     names = [f"{ATTESTOR}-{number}" for number in range(3)]
     seeds = [attestor_seed(public(), name=name) for name in names]
-    monkeypatch.setattr("step.cloud.attestors._PAGE_SIZE", 2)
+    monkeypatch.setattr("step.cloud.attestors.PAGE_SIZE", 2)
     world = make_world(together(*seeds))
     put(world, signed(), note=names[2].replace("/attestors/", "/notes/"))
     shown = world.run("list", "--public-key-id", KEY_ID, "--project", PROJECT, "--format", "json")

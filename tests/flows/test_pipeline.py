@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from step.emulator import AdmissionPort
-from tests.emulator.reviews import Endpoint, admission_review, image_review, pod
 from tests.keys import PgpKind, pgp_secret
+from tests.reviews import Endpoint, admission_review, image_review, pod
 from tests.world import ATTESTOR, IMAGE, PROJECT, Result, World, image, pgp_seed
 
 BLOCK = "ENFORCED_BLOCK_AND_AUDIT_LOG"

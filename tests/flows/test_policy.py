@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from step.model.image import ImageRef
 from step.model.payload import Payload
 from step.model.policy import Policy
 from tests.keys import PgpKind, pgp_secret, pgp_sign
+from tests.policies import ALLOW, BLOCK, DENY, REQUIRE, policy, seed
 from tests.world import (
     ATTESTOR,
     DIGEST,
@@ -36,26 +37,10 @@ from tests.world import (
     pgp_seed,
 )
 
-BLOCK = "ENFORCED_BLOCK_AND_AUDIT_LOG"
-DENY = {"evaluationMode": "ALWAYS_DENY", "enforcementMode": BLOCK}
-ALLOW = {"evaluationMode": "ALWAYS_ALLOW", "enforcementMode": BLOCK}
-REQUIRE = {
-    "evaluationMode": "REQUIRE_ATTESTATION",
-    "enforcementMode": BLOCK,
-    "requireAttestationsBy": [ATTESTOR],
-}
 UNTRUSTED = "No attestations found that were valid and signed by a key trusted by the attestor"
 KEY_ID = f"//cloudkms.googleapis.com/v1/{VERSION}"
 OTHER = str(image("7"))
 CHECK = ("policy", "check", "--project", PROJECT)
-
-
-def policy(default: Mapping[str, Any] = REQUIRE, **fields: Any) -> dict[str, Any]:
-    return {"name": f"projects/{PROJECT}/policy", "defaultAdmissionRule": dict(default)} | fields
-
-
-def seed(**fields: Any) -> dict[str, Any]:
-    return kms_seed() | {"policies": [policy(**fields)]}
 
 
 def attestation(signature: bytes, key_id: str = KEY_ID, about: str = IMAGE) -> dict[str, Any]:

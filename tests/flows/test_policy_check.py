@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from google.cloud import binaryauthorization_v1 as ba
 
-from tests.flows.test_policy import ALLOW, BLOCK, DENY, REQUIRE, policy, seed
+from tests.policies import ALLOW, BLOCK, DENY, REQUIRE, policy, seed
 from tests.world import ATTESTOR, IMAGE, PROJECT, Result, World, attestor_seed, image, kms_seed
 
 OTHER_ATTESTOR = f"projects/{PROJECT}/attestors/tested"

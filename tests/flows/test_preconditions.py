@@ -15,11 +15,11 @@ from step.model.image import ImageRef
 from step.model.provenance import TrustedBuild
 from step.preconditions import check
 from step.preconditions.build import BuildCheck
+from tests.builds import SOURCE
 from tests.flows.notes import connection
-from tests.flows.scans import COMPLETE, FAILED, scan, written
-from tests.flows.test_policy import policy
 from tests.flows.test_require_build import put
-from tests.model.builds import SOURCE
+from tests.policies import policy
+from tests.scans import COMPLETE, FAILED, scan, written
 from tests.world import ATTESTOR, IMAGE, PROJECT, Result, World, image, kms_seed
 
 OTHER = str(image("7"))

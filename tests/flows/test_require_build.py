@@ -19,8 +19,7 @@ from step.model.image import ImageRef
 from step.model.names import ProjectName
 from step.model.provenance import TrustedBuild
 from step.preconditions.build import BuildCheck
-from tests.flows.notes import connection
-from tests.model.builds import (
+from tests.builds import (
     GRAFEAS,
     HEX,
     OTHER,
@@ -33,6 +32,7 @@ from tests.model.builds import (
     WORKER,
     changed,
 )
+from tests.flows.notes import connection
 from tests.world import DIGEST, IMAGE, NOTE, PROJECT, Result, World, assert_clear
 
 MakeWorld = Callable[..., World]
@@ -288,7 +288,7 @@ def test_a_value_of_an_unknown_type_is_passed_over(kms_world: World) -> None:
 
 
 def test_every_page_is_read(kms_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("step.cloud.image_occurrences._PAGE_SIZE", 100)
+    monkeypatch.setattr("step.cloud.image_occurrences.PAGE_SIZE", 100)
     put(kms_world, document=changed(V1, "predicate/runDetails/builder/id", "mine"), count=100)
     told = refusal(attest(kms_world, *ALL))
     assert "(5) " in told

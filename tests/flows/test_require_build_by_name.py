@@ -12,9 +12,9 @@ from step.model.build import BuildName
 from step.model.image import ImageRef
 from step.model.provenance import TrustedBuild
 from step.preconditions.build import BuildCheck
+from tests.builds import BUILD, ID, OTHER, SOURCE, TRIGGER, WORKER
 from tests.flows.notes import connection
 from tests.flows.test_require_build import attest, found, put, refusal
-from tests.model.builds import BUILD, ID, OTHER, SOURCE, TRIGGER, WORKER
 from tests.world import DIGEST, IMAGE, PROJECT, World, assert_clear, kms_seed
 
 MakeWorld = Callable[..., World]

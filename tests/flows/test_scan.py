@@ -18,7 +18,7 @@ from step.model.names import ProjectName
 from step.model.vulnerability import VulnerabilityPolicy
 from step.preconditions.scan import ScanCheck
 from tests.flows.notes import connection
-from tests.flows.scans import (
+from tests.scans import (
     COMPLETE,
     FAILED,
     MAXIMUM,

@@ -15,7 +15,7 @@ from step.errors import BadInput
 from step.model.build import Build
 from step.model.image import Digest
 from step.model.provenance import BuildRecord, TrustedBuild
-from tests.model.builds import (
+from tests.builds import (
     BASE,
     BUILD,
     GRAFEAS,

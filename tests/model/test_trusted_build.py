@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from step.errors import BadInput
 from step.model.image import Digest
 from step.model.provenance import BuildRecord, TrustedBuild, shown
-from tests.model.builds import HEX, OTHER, SOURCE, TRIGGER, TRIGGER_URI, V1, WORKER
+from tests.builds import HEX, OTHER, SOURCE, TRIGGER, TRIGGER_URI, V1, WORKER
 
 DIGEST = Digest(HEX)
 RECORD = BuildRecord.from_slsa_v1(V1)

@@ -118,3 +118,48 @@ def test_only_the_clock_waits() -> None:
     """The emulator has its own, since it shares nothing with the rest."""
     paths = [path for path in outside("emulator") if shown(path) != "step/clock.py"]
     assert uses(paths, r"time\.(?:sleep|monotonic|time)|asyncio\.sleep") == []
+
+
+# What says nothing of a thing, or something of its own here: docs/architecture.md has the words.
+VAGUE = {"edge", "found", "judge", "manner", "one", "place", "terms", "work"}
+
+
+def named(path: Path) -> Iterator[str]:
+    """Whatever a module gives a name to: classes, functions, parameters, variables and fields."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.arg(arg=name):
+                yield name
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+                yield name
+            case ast.alias(asname=str(name)):
+                yield name
+
+
+def test_nothing_has_a_name_that_says_nothing() -> None:
+    vague = [
+        f"{shown(path)}: {name}"
+        for path in modules("step")
+        for name in [path.stem, path.parent.name, *named(path)]
+        if name.strip("_").lower() in VAGUE
+    ]
+    assert vague == []
+
+
+def test_no_test_leans_on_the_tests_of_another_folder() -> None:
+    """What several need is beside the folders."""
+    folders = {path.relative_to(ROOT).parts[1] for path in modules(r"tests/\w+")} - {"vectors"}
+    leaning = [
+        name
+        for folder in sorted(folders)
+        for name in uses(modules(f"tests/{folder}"), rf"tests\.(?!{folder}\.)\w+\.\w+\..+")
+        if name.split("tests.")[-1].split(".")[0] in folders
+    ]
+    assert leaning == []
+
+
+def test_no_test_reaches_for_what_is_private() -> None:
+    """Neither by name nor by patching: what a test needs is worth being public."""
+    assert uses(modules("tests"), r"step\.(?:\w+\.)*_(?!_)\w+") == []
+    patched = matches(r"setattr\([^)]*?[\"\s.]_(?!_)\w+\"")
+    assert [line for line in patched if line.startswith("tests/")] == []

@@ -15,7 +15,7 @@ import yaml
 import step.cli
 from step.emulator import AdmissionPort, Seed
 from step.emulator.tls import NAMES
-from tests.emulator.reviews import Endpoint, admission_review, image_review, pod
+from tests.reviews import Endpoint, admission_review, image_review, pod
 from tests.world import World
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.examples.pipelines import load
+from tests.pipelines import load
 from tests.project.workflow import ROOT
 from tests.world import DIGEST, IMAGE
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.examples.pipelines import load
-from tests.flows.test_policy import DENY, seed
+from tests.pipelines import load
+from tests.policies import DENY, seed
 from tests.project.workflow import ROOT, WORKFLOWS, Run
 from tests.world import ATTESTOR, DIGEST, IMAGE, PROJECT, World
 

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from step.errors import ExitCode
-from tests.flows.scans import scan, vulnerability
-from tests.flows.test_discovery import BUILD, build_seed
-from tests.flows.test_policy import ALLOW, DENY, policy
 from tests.keys import PgpKind, pgp_secret
+from tests.policies import ALLOW, DENY, policy
+from tests.scans import scan, vulnerability
 from tests.world import (
     ATTESTOR,
+    BUILD,
     DIGEST,
     IMAGE,
     KEY,
@@ -26,6 +26,7 @@ from tests.world import (
     VERSION,
     World,
     attestor_seed,
+    build_seed,
     kms_seed,
 )
 

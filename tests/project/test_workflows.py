@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from step.emulator import Emulator, Seed
-from tests.examples.pipelines import Machine, Script, load, substituted
+from tests.pipelines import Machine, Script, load, substituted
 from tests.project.workflow import ACTION, EXPRESSION, ROOT, WORKFLOWS, Run
 from tests.world import DIGEST, IMAGE, KEY, PROJECT, VERSION, FakeClock, World, attestor_seed
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.examples.pipelines import load
-from tests.results.runner import outputs
+from tests.pipelines import load
+from tests.runner import outputs
 from tests.world import Result, World
 
 ROOT = Path(__file__).resolve().parents[2]

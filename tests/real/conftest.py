@@ -10,8 +10,8 @@ from functools import cache
 import pytest
 
 from tests.conftest import REQUIRED
-from tests.real.judges import PASSPHRASE, FindTool, Gpg, GpgKey, OpenSsl
-from tests.real.registry import Builder, CannotBuild, Pushed, Registry, serve
+from tests.judges import PASSPHRASE, FindTool, Gpg, GpgKey, OpenSsl
+from tests.registries import Builder, CannotBuild, Pushed, Registry, serve
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.real.judges import FindTool
+from tests.judges import FindTool
 
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo" / "run.py"
 PEM = "-----BEGIN"

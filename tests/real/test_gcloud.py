@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.real.judges import PASSPHRASE, FindTool, Gpg, GpgKey
+from tests.judges import PASSPHRASE, FindTool, Gpg, GpgKey
 from tests.world import ATTESTOR, IMAGE, NOTE, PROJECT, VERSION, World, image, kms_seed
 
 pytestmark = pytest.mark.timeout(300)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.real.judges import FindTool
+from tests.judges import FindTool
 from tests.real.test_gcloud import BINAUTHZ, Gcloud
 from tests.world import ATTESTOR, VERSION, World, kms_seed
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.judges import FindTool
+from tests.judges import FindTool
 from tests.world import NOTE
 
 pytestmark = pytest.mark.timeout(300)

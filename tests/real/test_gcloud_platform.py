@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.real.judges import FindTool
+from tests.judges import FindTool
 from tests.real.test_gcloud import BINAUTHZ, Gcloud
 from tests.world import IMAGE, PROJECT, VERSION, World, image, kms_seed
 

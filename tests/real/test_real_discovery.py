@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from step.model.image import Digest, ImageRef
-from tests.real.registry import Pushed, Registry
+from tests.registries import Pushed, Registry
 from tests.world import ATTESTOR, World, kms_seed
 
 pytestmark = pytest.mark.timeout(300)

@@ -11,7 +11,7 @@ import pytest
 from grafeas import grafeas_v1
 
 from step.model.keys import Algorithm, Scheme
-from tests.real.judges import (
+from tests.judges import (
     PASSPHRASE,
     FindTool,
     Gpg,
@@ -22,7 +22,7 @@ from tests.real.judges import (
     read,
     stored_images,
 )
-from tests.real.registry import INDEX, MANIFEST, Pushed, Registry
+from tests.registries import INDEX, MANIFEST, Pushed, Registry
 from tests.world import ATTESTOR, NOTE, World, attestor_seed, kms_seed
 
 pytestmark = pytest.mark.timeout(300)

@@ -251,7 +251,7 @@ def test_a_helper_that_answers_nonsense_is_not_quoted(helper: Helper, said: str)
 
 
 def test_a_helper_that_hangs_is_left(helper: Helper, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step.registry.credentials, "_HELPER_SECONDS", 0.05)
+    monkeypatch.setattr(step.registry.credentials, "HELPER_SECONDS", 0.05)
     with pytest.raises(NotAllowed, match="docker-credential-safe did not answer within"):
         ask(helper("exec sleep 1000"))  # much longer than this test may take
 
@@ -259,7 +259,7 @@ def test_a_helper_that_hangs_is_left(helper: Helper, monkeypatch: pytest.MonkeyP
 def test_a_helper_whose_own_child_hangs_is_left_too(
     helper: Helper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step.registry.credentials, "_HELPER_SECONDS", 0.05)
+    monkeypatch.setattr(step.registry.credentials, "HELPER_SECONDS", 0.05)
     with pytest.raises(NotAllowed, match="docker-credential-safe did not answer within"):
         ask(helper("sleep 5; echo '{}'"))
     with pytest.raises(NotAllowed, match="docker-credential-safe did not answer within"):

@@ -17,14 +17,10 @@ from step.model.image import Digest, ImageRef, ImageTag
 from step.registry.client import Platforms, Registry
 from step.registry.credentials import Keychain
 from tests.conftest import REQUIRED
-from tests.real.judges import FindTool
-from tests.real.registry import Builder, CannotBuild, Pushed, serve
+from tests.judges import FindTool
+from tests.registries import LOGIN, USERS, Builder, CannotBuild, Pushed, serve
 from tests.registry.hostile import OCI_INDEX, OCI_MANIFEST, digest
 from tests.world import FakeClock
-
-LOGIN = "ci:correct horse"
-# Made with: htpasswd -nbB -C 5 ci 'correct horse'
-USERS = "ci:$2y$05$binauthzattestregistru6WBSYlHtzfhDeJK9OFO8x6cozTFn.hO\n"
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from step.discovery.record import Discovered, Origin
 from step.events import Progress
 from step.results.console import Terminal
 from step.results.result import Goal, Result
-from tests.results import runner
+from tests import runner
 from tests.results.reports import (
     APP,
     CREATED,

@@ -19,7 +19,7 @@ from step.model.names import AttestorName
 from step.results import github
 from step.results.result import Result
 from step.results.text import one_line
-from tests.results import runner
+from tests import runner
 from tests.results.reports import (
     APP,
     CREATED,

@@ -28,7 +28,7 @@ from step.errors import (
 from step.events import Failure
 from step.results.document import document, fitted
 from step.results.result import Goal, Result
-from tests.results import runner
+from tests import runner
 from tests.results.reports import (
     APP,
     CREATED,

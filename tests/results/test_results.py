@@ -19,7 +19,7 @@ from step.results.console import Terminal
 from step.results.document import document, fitted, tree
 from step.results.result import Goal, Result
 from step.verify import Verdict
-from tests.results import runner
+from tests import runner
 from tests.results.reports import APP, CREATED, HOSTILE, PROD, QA, WEB
 from tests.results.test_github import Cells
 

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from step.results.text import ascii_line, one_line
-from tests.results import runner
+from tests import runner
 from tests.results.reports import HOSTILE, PIECES
 
 

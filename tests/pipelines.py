@@ -16,7 +16,7 @@ import yaml
 
 from tests.world import DIGEST, World
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 TOOLS = ("docker", "executor", "buildah", "pack", "gcloud", "kubectl", "kustomize", "helm")
 PROGRAM = "europe-docker.pkg.dev/my-project/tools/binauthz-attest@sha256:DIGEST"

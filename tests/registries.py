@@ -12,6 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+LOGIN = "ci:correct horse"
+# Made with: htpasswd -nbB -C 5 ci 'correct horse'
+USERS = "ci:$2y$05$binauthzattestregistru6WBSYlHtzfhDeJK9OFO8x6cozTFn.hO\n"
+
 _START_SECONDS = 20.0
 # https://github.com/opencontainers/image-spec/blob/main/media-types.md; without naming the index,
 # an old registry would answer with one platform's manifest.

@@ -1,6 +1,6 @@
 """Stands in for a build or deploy tool: logs what it was given, leaves what the tool would leave.
 
-Run as `python stand_in.py TOOL ARGUMENT…`, by the links that `tests.examples.tools` makes. It is a
+Run as `python stand_in.py TOOL ARGUMENT…`, by the links that `tests.pipelines` makes. It is a
 program of its own and shares nothing with the tests but these variables: LOG, a file; DIGEST, what
 every push reports; FAILS, the beginning of a command that is to fail.
 """
