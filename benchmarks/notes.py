@@ -41,9 +41,9 @@ def make_seed(folder: Path) -> None:
         {"pgp": {"armored": str(pgp.extract_certificate())}},
     ]
     attestors = [
-        {"name": f"projects/p/attestors/{one}", "note": f"projects/p/notes/{one}"}
+        {"name": f"projects/p/attestors/{item}", "note": f"projects/p/notes/{item}"}
         | {"public_keys": keys}
-        for one in ("honest", "hostile")
+        for item in ("honest", "hostile")
     ]
     (folder / SEED).write_text(json.dumps({"attestors": attestors}), encoding="utf-8")
     private = key.private_bytes(
@@ -128,8 +128,8 @@ def _store(address: str, note: str, occurrences: Iterator[Any]) -> None:
     channel = grpc.insecure_channel(address)
     client = grafeas_v1.GrafeasClient(transport=GrafeasGrpcTransport(host="", channel=channel))
     while some := list(islice(occurrences, 500)):
-        for one in some:
-            one.note_name = f"projects/p/notes/{note}"
+        for each in some:
+            each.note_name = f"projects/p/notes/{note}"
         client.batch_create_occurrences(parent="projects/p", occurrences=some)
 
 

@@ -65,8 +65,8 @@ class Pairs:
 
     def row(self, of: str, digits: int = 2) -> dict[str, float]:
         """The medians of both, and the median of the pairs' ratios."""
-        ours, theirs = ([getattr(one, of) for one in side] for side in (self.ours, self.theirs))
-        ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
+        ours, theirs = ([getattr(each, of) for each in side] for side in (self.ours, self.theirs))
+        ratios = [our / other for our, other in zip(ours, theirs, strict=True)]
         return {
             "ours": round(median(ours), digits),
             "theirs": round(median(theirs), digits),
@@ -119,8 +119,8 @@ def emulator(program: Path, seed: str, folder: Path, *settings: str) -> Iterator
             if process.poll() is not None or time.monotonic() > deadline:
                 sys.exit("the emulator did not start")
             time.sleep(0.05)
-        found: dict[str, Any] = json.loads(ready.read_text(encoding="utf-8"))
-        yield Emulator(found["grpc"], found["rest"], log)
+        document: dict[str, Any] = json.loads(ready.read_text(encoding="utf-8"))
+        yield Emulator(document["grpc"], document["rest"], log)
     finally:
         process.terminate()
         process.wait()

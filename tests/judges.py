@@ -38,8 +38,8 @@ class Stored:
     @property
     def signature(self) -> bytes:
         """The one signature."""
-        [one] = self.occurrence.attestation.signatures
-        return bytes(one.signature)
+        [each] = self.occurrence.attestation.signatures
+        return bytes(each.signature)
 
 
 def read(address: str, occurrence: str, attestor: str) -> Stored:
@@ -51,13 +51,13 @@ def read(address: str, occurrence: str, attestor: str) -> Stored:
         attestors = ba.BinauthzManagementServiceV1Client(
             transport=BinauthzManagementServiceV1GrpcTransport(channel=channel)
         )
-        found = grafeas.get_occurrence(name=occurrence)
+        actual = grafeas.get_occurrence(name=occurrence)
         note = attestors.get_attestor(name=attestor).user_owned_grafeas_note
-    assert found.kind is grafeas_v1.NoteKind.ATTESTATION
-    assert found.note_name == note.note_reference
-    [signature] = found.attestation.signatures
+    assert actual.kind is grafeas_v1.NoteKind.ATTESTATION
+    assert actual.note_name == note.note_reference
+    [signature] = actual.attestation.signatures
     [key] = [key for key in note.public_keys if key.id == signature.public_key_id]
-    return Stored(found, key)
+    return Stored(actual, key)
 
 
 def stored_images(address: str, note: str) -> list[str]:
@@ -66,7 +66,7 @@ def stored_images(address: str, note: str) -> list[str]:
         grafeas = grafeas_v1.GrafeasClient(
             transport=GrafeasGrpcTransport(host=address, channel=channel)
         )
-        return [one.resource_uri for one in grafeas.list_note_occurrences(name=note)]
+        return [occurrence.resource_uri for occurrence in grafeas.list_note_occurrences(name=note)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -211,9 +211,13 @@ def pgp_revoked(key: pysequoia.Tsk) -> pysequoia.Tsk:
 def pgp_expired(key: pysequoia.Tsk) -> pysequoia.Tsk:
     """The key, from now on expired."""
     expired = key.extract_certificate().set_expiration(datetime.now(UTC), key.certifier())
-    secret = {one.fingerprint: one for one in PacketPile.from_bytes(bytes(key)) if one.fingerprint}
+    secret = {
+        from_byte.fingerprint: from_byte
+        for from_byte in PacketPile.from_bytes(bytes(key))
+        if from_byte.fingerprint
+    }
     packets = PacketPile.from_bytes(bytes(expired))
-    return pysequoia.Tsk.from_packets([secret.get(one.fingerprint, one) for one in packets])
+    return pysequoia.Tsk.from_packets([secret.get(each.fingerprint, each) for each in packets])
 
 
 def pgp_by_hand(flags: int | None = 3, hash_id: int = 8) -> str:
@@ -241,7 +245,7 @@ def pgp_by_hand(flags: int | None = 3, hash_id: int = 8) -> str:
     signature = int.from_bytes(private.sign(data, padding.PKCS1v15(), digest))
     made = about + len(unhashed).to_bytes(2) + unhashed + left + _number(signature)
     packets = ((6, key), (13, name), (2, made))
-    whole = b"".join(bytes([0xC0 | t, 0xFF]) + len(one).to_bytes(4) + one for t, one in packets)
+    whole = b"".join(bytes([0xC0 | t, 0xFF]) + len(each).to_bytes(4) + each for t, each in packets)
     return pysequoia.armor(whole, pysequoia.ArmorKind.PublicKey)
 
 
@@ -254,7 +258,7 @@ def pgp_with_secrets(
 ) -> pysequoia.Tsk:
     """The key with each secret packet's body changed; `change` gets it and its public half."""
     certificate = PacketPile.from_bytes(bytes(key.extract_certificate()))
-    public = {one.fingerprint: one for one in certificate if one.fingerprint}
+    public = {item.fingerprint: item for item in certificate if item.fingerprint}
     packets = b""
     for packet in PacketPile.from_bytes(bytes(key)):
         if packet.fingerprint:

@@ -25,15 +25,15 @@ _DOLLAR = re.compile(r"\$\$|\$\{(\w+)\}|\$(\w+)")
 
 def load(path: Path) -> dict[str, Any]:
     """A pipeline; `on` of a workflow is a word here, as GitHub reads it."""
-    found = yaml.load(path.read_text(), yaml.BaseLoader)  # noqa: S506 - it makes texts only
-    assert isinstance(found, dict)
-    return found
+    actual = yaml.load(path.read_text(), yaml.BaseLoader)  # noqa: S506 - it makes texts only
+    assert isinstance(actual, dict)
+    return actual
 
 
 def pipelines(*folders: str) -> list[Path]:
     """The pipeline files of these folders of examples/."""
-    found = [path for folder in folders for path in sorted((EXAMPLES / folder).glob("*.y*ml"))]
-    return [path for path in found if path.name != "vulnerabilities.yaml"]
+    actual = [path for folder in folders for path in sorted((EXAMPLES / folder).glob("*.y*ml"))]
+    return [path for path in actual if path.name != "vulnerabilities.yaml"]
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,10 @@ def substituted(path: Path, **changes: str) -> dict[str, Any]:
             case _:
                 return _DOLLAR.sub(replace, node)
 
-    found = walk(document)
-    assert isinstance(found, dict)
+    actual = walk(document)
+    assert isinstance(actual, dict)
     assert set(own) <= used, "a substitution that is declared and not used"
-    return found
+    return actual
 
 
 class Machine:

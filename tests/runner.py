@@ -45,7 +45,7 @@ def commands(log: str) -> list[Command]:
 
 def outputs(file: str) -> dict[str, str]:
     """What a file of outputs sets, `NAME=VALUE` lines included."""
-    found: dict[str, str] = {}
+    actual: dict[str, str] = {}
     lines = file.split("\n")
     if lines.pop() != "":
         raise ValueError("the last line has no end")
@@ -55,14 +55,14 @@ def outputs(file: str) -> dict[str, str]:
         if not line:
             continue
         if equals >= 0 and (mark < 0 or equals < mark):
-            found[line[:equals]] = line[equals + 1 :]
+            actual[line[:equals]] = line[equals + 1 :]
         elif mark > 0 and line[mark + 2 :]:
             end = lines.index(line[mark + 2 :])
-            found[line[:mark]] = "\n".join(lines[:end])
+            actual[line[:mark]] = "\n".join(lines[:end])
             lines = lines[end + 1 :]
         else:
             raise ValueError(f"invalid format {line!r}")
-    return found
+    return actual
 
 
 def _new(line: str) -> Command | None:
@@ -70,7 +70,7 @@ def _new(line: str) -> Command | None:
     name, _, properties = head.partition(" ")
     if not (_drawn(line).lstrip().startswith("::") and separator and name.lower() in REGISTERED):
         return None
-    pairs = (one.split("=", 1) for one in properties.strip().split(",") if "=" in one)
+    pairs = (each.split("=", 1) for each in properties.strip().split(",") if "=" in each)
     return Command(name.lower(), _unescape(data), {key: _unescape(text) for key, text in pairs})
 
 

@@ -16,7 +16,9 @@ from pathlib import Path
 
 def option(arguments: list[str], name: str) -> str:
     """The value of `--name=VALUE`."""
-    [value] = [one.partition("=")[2] for one in arguments if one.startswith(f"--{name}=")]
+    [value] = [
+        argument.partition("=")[2] for argument in arguments if argument.startswith(f"--{name}=")
+    ]
     return value
 
 
@@ -27,9 +29,9 @@ def log(tool: str, arguments: list[str]) -> None:
 
 def docker_run(arguments: list[str]) -> int:
     """Runs this program for its own image, and a shell for Google's; another image does nothing."""
-    at = next(index for index, one in enumerate(arguments) if not one.startswith("-"))
+    at = next(index for index, argument in enumerate(arguments) if not argument.startswith("-"))
     options, image, command = arguments[:at], arguments[at], arguments[at + 1 :]
-    pairs = [one.partition("=") for one in options]
+    pairs = [each.partition("=") for each in options]
     volumes = [value.split(":")[:2] for name, _, value in pairs if name == "--volume"]
     for source, _ in volumes:
         if not Path(source).exists():

@@ -69,11 +69,11 @@ class Result:
     @property
     def document(self) -> dict[str, Any]:
         """Standard output as the one JSON object it must be."""
-        found = json.loads(self.out)
-        assert isinstance(found, dict)
-        assert list(found) == ["receipts", "errors", "emulator"]
-        assert all(one["emulator"] for one in (found, *found["receipts"]))
-        return found
+        actual = json.loads(self.out)
+        assert isinstance(actual, dict)
+        assert list(actual) == ["receipts", "errors", "emulator"]
+        assert all(each["emulator"] for each in (actual, *actual["receipts"]))
+        return actual
 
     @property
     def receipt(self) -> dict[str, Any]:

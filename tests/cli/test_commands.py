@@ -51,9 +51,9 @@ def test_a_yes(kms_world: World, github: Path, run: Callable[..., Result], comma
     receipt = kms_world.attest().receipt
     (github / "GITHUB_OUTPUT").write_text("")
     assert run(kms_world, command).code == 0
-    found = outputs(github)
-    document = json.loads(found.pop("receipts"))
-    assert found == {
+    actual = outputs(github)
+    document = json.loads(actual.pop("receipts"))
+    assert actual == {
         "image": IMAGE,
         "images": IMAGE,
         "digest": DIGEST,
@@ -62,7 +62,7 @@ def test_a_yes(kms_world: World, github: Path, run: Callable[..., Result], comma
         "status": "verified",
         "emulator": "true",
     }
-    assert [one["verified"] for one in document["verdicts"]] == [True]
+    assert [verdict["verified"] for verdict in document["verdicts"]] == [True]
     assert "<td><code>verified</code></td>" in (github / "GITHUB_STEP_SUMMARY").read_text()
 
 
@@ -76,8 +76,8 @@ def test_a_no_gives_no_image_and_an_annotation(
     limited = {"timeout": "1s"} if command == "gate" else {}
     result = run(kms_world, command, images=f"{IMAGE} {OTHER}", **limited)
     assert result.code == 3
-    found = outputs(github)
-    assert (found["status"], found["images"]) == ("failed", IMAGE)
+    actual = outputs(github)
+    assert (actual["status"], actual["images"]) == ("failed", IMAGE)
     _, command_found = commands(result.err)
     assert command_found.name == "error"
     assert f"Not verified: {OTHER}" in command_found.properties["title"]
@@ -93,7 +93,7 @@ def test_what_could_not_be_asked_is_no_yes(
     result = run(kms_world, "verify")
     assert result.code == 4
     assert (outputs(github)["status"], outputs(github)["image"]) == ("failed", "")
-    assert [one.name for one in commands(result.err)] == ["warning", "error"]
+    assert [command.name for command in commands(result.err)] == ["warning", "error"]
 
 
 def test_what_the_policy_admits(
@@ -104,10 +104,13 @@ def test_what_the_policy_admits(
     (github / "GITHUB_OUTPUT").write_text("")
     result = run(world, "policy check", images=f"{IMAGE} {OTHER}", policy_project=PROJECT)
     assert result.code == 3
-    found = outputs(github)
-    assert (found["image"], found["images"], found["status"]) == (IMAGE, IMAGE, "failed")
-    assert found["attestations"] == receipt["occurrence"]
-    assert [one["admitted"] for one in json.loads(found["receipts"])["decisions"]] == [True, False]
+    actual = outputs(github)
+    assert (actual["image"], actual["images"], actual["status"]) == (IMAGE, IMAGE, "failed")
+    assert actual["attestations"] == receipt["occurrence"]
+    assert [decision["admitted"] for decision in json.loads(actual["receipts"])["decisions"]] == [
+        True,
+        False,
+    ]
     _, command = commands(result.err)
     assert f"Not admitted: {OTHER}" in command.properties["title"]
     assert "denied by attestor" in command.data
@@ -157,7 +160,7 @@ def test_a_policy_that_cannot_be_read(
     result = run(kms_world, "policy check", policy_project=PROJECT)
     assert result.code == 4
     assert outputs(github)["status"] == "failed"
-    assert [one.name for one in commands(result.err)] == ["warning", "error"]
+    assert [command.name for command in commands(result.err)] == ["warning", "error"]
     assert "policyViewer" in (github / "GITHUB_STEP_SUMMARY").read_text()
 
 
@@ -186,7 +189,7 @@ def test_no_other_command(
     result = run(kms_world, command)
     assert result.code == 2
     assert kms_world.methods == []
-    assert all(one in result.err for one in step.cli.COMMANDS)
+    assert all(each in result.err for each in step.cli.COMMANDS)
     assert outputs(github)["status"] == "failed"
 
 
@@ -263,7 +266,7 @@ def test_what_github_gives_without_being_told_is_of_any_command(
 ) -> None:
     """It sets the variable of each input: empty, or to the default that action.yml has."""
     action = yaml.safe_load((ROOT / "action.yml").read_text())
-    given = {name: str(one.get("default", "")) for name, one in action["inputs"].items()}
+    given = {name: str(item.get("default", "")) for name, item in action["inputs"].items()}
     given |= {"images": IMAGE, "attestor": ATTESTOR, "project": PROJECT}
     world = make_world(kms_seed() | {"policies": [policy()]})
     world.attest()

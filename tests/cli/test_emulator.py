@@ -42,7 +42,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 # Ends with the number of the first signal that it gets.
 WAITS = f"""
 import signal
-ends = {[int(one) for one in SIGNALS]}
+ends = {[int(each) for each in SIGNALS]}
 signal.pthread_sigmask(signal.SIG_BLOCK, ends)
 print("started", flush=True)
 raise SystemExit(int(signal.sigwait(ends)))
@@ -69,7 +69,7 @@ while True:
 # nohup; in a session of its own, at the terminal that is its input, if it is one.
 STARTS = f"""
 import os, signal, sys
-for one in {[int(one) for one in SIGNALS]}:
+for one in {[int(each) for each in SIGNALS]}:
     signal.signal(one, signal.SIG_DFL)
 os.login_tty(0) if os.isatty(0) else os.setsid()
 os.execv(sys.argv[1], sys.argv[1:])
@@ -289,11 +289,11 @@ def test_variables_that_depend_on_the_seed_and_the_environment(
 ) -> None:
     seed = Seed(projects=dict.fromkeys(seed_of, 1))
     with Emulator(seed) as emulator:
-        found = environment_for(emulator, seed, environ)
+        actual = environment_for(emulator, seed, environ)
         rest = f"http://{emulator.rest_address}/"
         always = {f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}": rest for api in APIS}
         always["BINAUTHZ_EMULATOR_HOST"] = emulator.grpc_address
-    assert found == always | {"CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true"} | variables
+    assert actual == always | {"CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true"} | variables
 
 
 def test_the_help_names_the_command(capfd: pytest.CaptureFixture[str]) -> None:

@@ -128,5 +128,5 @@ def test_a_file_of_the_runner_that_cannot_be_written_hides_nothing(
     monkeypatch.setenv("GITHUB_OUTPUT", str(github / "no" / "folder"))
     result = kms_world.attest()
     assert result.code == 2
-    assert [one["status"] for one in result.document["receipts"]] == ["created"]
+    assert [receipt["status"] for receipt in result.document["receipts"]] == ["created"]
     assert IMAGE in (github / "GITHUB_STEP_SUMMARY").read_text()

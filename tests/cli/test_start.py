@@ -68,7 +68,9 @@ def test_a_plain_run_imports_what_it_needs(kms_world: World) -> None:
 
 def test_help_imports_no_client(kms_world: World) -> None:
     imported = modules("attest", "--help")
-    assert [one for one in imported if one.startswith(("google.", "grpc", "step.emulator"))] == []
+    assert [
+        each for each in imported if each.startswith(("google.", "grpc", "step.emulator"))
+    ] == []
     assert kms_world.methods == []
 
 

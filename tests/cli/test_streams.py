@@ -56,10 +56,10 @@ def test_an_attestation_is_made_and_told_elsewhere(
     file = ("--output-file", "receipts.json")
     done = shell(kms_world, tmp_path, streams, "attest", IMAGE, *NAMED, *file)
     assert done.returncode == 0
-    found = read_outputs((tmp_path / "outputs").read_text())
-    assert found["status"] == "created"
+    actual = read_outputs((tmp_path / "outputs").read_text())
+    assert actual["status"] == "created"
     document = json.loads((tmp_path / "receipts.json").read_text())
-    assert [one["status"] for one in document["receipts"]] == ["created"]
+    assert [receipt["status"] for receipt in document["receipts"]] == ["created"]
     assert document["errors"] == []
     assert kms_world.count("CreateOccurrence") == 1
     assert "Traceback" not in done.stdout + done.stderr

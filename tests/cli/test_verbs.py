@@ -33,11 +33,11 @@ def test_the_version(capfd: pytest.CaptureFixture[str]) -> None:
 
 def verbs() -> dict[str, Any]:
     """Every command and group of commands, by what is typed for it."""
-    found: dict[str, Any] = {"": typer.main.get_command(step.cli.app)}
-    for name, verb in list(found[""].commands.items()):
-        found[name] = verb
-        found |= {f"{name} {sub}": one for sub, one in getattr(verb, "commands", {}).items()}
-    return found
+    actual: dict[str, Any] = {"": typer.main.get_command(step.cli.app)}
+    for name, verb in list(actual[""].commands.items()):
+        actual[name] = verb
+        actual |= {f"{name} {sub}": each for sub, each in getattr(verb, "commands", {}).items()}
+    return actual
 
 
 VERBS = [name for name, verb in verbs().items() if not hasattr(verb, "commands")]
@@ -65,17 +65,17 @@ def test_help_has_every_option_with_its_text_and_default(
     verb: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     text = " ".join(shown_help(verb, capfd).split())
-    shown = [one for one in verbs()[verb].params if not one.hidden]
-    for one in shown:
-        if one.param_type_name == "option":
-            flag = one.opts[0].removeprefix("--")
-            assert f" --[no-]{flag} " in text if one.secondary_opts else f" --{flag} " in text
-        assert one.help in text
-        if one.default not in (None, False):
-            default = one.opts[0] if one.default is True else getattr(one.default, "value", None)
-            assert f"[default: {default or one.default}]" in text
-    hidden = [one for one in verbs()[verb].params if one.hidden]
-    assert not [one for one in hidden if f"{one.opts[0]} " in text]
+    shown = [param for param in verbs()[verb].params if not param.hidden]
+    for each in shown:
+        if each.param_type_name == "option":
+            flag = each.opts[0].removeprefix("--")
+            assert f" --[no-]{flag} " in text if each.secondary_opts else f" --{flag} " in text
+        assert each.help in text
+        if each.default not in (None, False):
+            default = each.opts[0] if each.default is True else getattr(each.default, "value", None)
+            assert f"[default: {default or each.default}]" in text
+    hidden = [param for param in verbs()[verb].params if param.hidden]
+    assert not [each for each in hidden if f"{each.opts[0]} " in text]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -229,7 +229,7 @@ def test_lists_in_variables_are_separated_by_white_space(
     monkeypatch.setenv("INPUT_IMAGES", f"{IMAGE}\n{other}\n")
     monkeypatch.setenv("INPUT_ATTESTOR", f"\n{ATTESTOR}\n")
     monkeypatch.setenv("INPUT_FORMAT", "json")
-    assert [one["image"] for one in world.run().document["receipts"]] == [IMAGE, other]
+    assert [receipt["image"] for receipt in world.run().document["receipts"]] == [IMAGE, other]
 
 
 def test_gclouds_spellings_work(make_world: Callable[..., World]) -> None:

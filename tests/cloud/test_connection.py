@@ -71,9 +71,9 @@ STATUSES: dict[str, tuple[type[StepError], type[StepError]]] = {
 
 
 def raised(status: str, text: str = "what\nthe server\tsaid") -> exceptions.GoogleAPICallError:
-    found = exceptions.from_grpc_status(grpc.StatusCode[status], text)  # type: ignore[no-untyped-call]
-    assert isinstance(found, exceptions.GoogleAPICallError)
-    return found
+    actual = exceptions.from_grpc_status(grpc.StatusCode[status], text)  # type: ignore[no-untyped-call]
+    assert isinstance(actual, exceptions.GoogleAPICallError)
+    return actual
 
 
 def test_every_status_has_its_row() -> None:

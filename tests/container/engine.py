@@ -53,8 +53,8 @@ class Finished:
     @property
     def document(self) -> dict[str, Any]:
         """Standard output as the one JSON object it must be."""
-        found: dict[str, Any] = json.loads(self.out)
-        return found
+        actual: dict[str, Any] = json.loads(self.out)
+        return actual
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,8 @@ class Engine:
 
     def config(self) -> dict[str, Any]:
         """https://github.com/opencontainers/image-spec/blob/main/config.md of the image."""
-        found = json.loads(self.call("buildah", "inspect", "--type", "image", IMAGE))
-        config: dict[str, Any] = found["OCIv1"]["config"]
+        document = json.loads(self.call("buildah", "inspect", "--type", "image", IMAGE))
+        config: dict[str, Any] = document["OCIv1"]["config"]
         return config
 
     def layers(self) -> list[Path]:
@@ -148,13 +148,13 @@ def pip_settings(folder: Path) -> list[str]:
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
     )
     # From the most general place to the environment, each stronger than the one before.
-    found: dict[str, str] = {}
+    actual: dict[str, str] = {}
     for name, value in re.findall(r"^(?::env:|\w+)\.([\w-]+)=('.*'|\".*\")$", listed.stdout, re.M):
-        found[name] = ast.literal_eval(value)
+        actual[name] = ast.literal_eval(value)
     names = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout")
-    settings = {name: found[name] for name in names if "file:" not in found.get(name, "file:")}
+    settings = {name: actual[name] for name in names if "file:" not in actual.get(name, "file:")}
     mounts = []
-    authorities = found.get("cert") or os.environ.get("SSL_CERT_FILE")
+    authorities = actual.get("cert") or os.environ.get("SSL_CERT_FILE")
     if authorities and Path(authorities).exists():
         settings["cert"] = "/run/host/ca.crt"
         mounts = ["--volume", f"{authorities}:/run/host/ca.crt:ro"]

@@ -94,10 +94,10 @@ class Asked:
     steps: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
-    def check(self, what: str, found: object, wanted: object) -> None:
+    def check(self, what: str, actual: object, wanted: object) -> None:
         """Take down a difference."""
-        if found != wanted:
-            self.wrong.append(f"{what}: {found!r} is not {wanted!r}")
+        if actual != wanted:
+            self.wrong.append(f"{what}: {actual!r} is not {wanted!r}")
 
 
 class _Answers(BaseHTTPRequestHandler):
@@ -169,12 +169,12 @@ class _Answers(BaseHTTPRequestHandler):
             "/": "computeMetadata/",
         }.get(path)
 
-    def _answer(self, step: str, found: object) -> None:
+    def _answer(self, step: str, actual: object) -> None:
         self.asked.steps.append(step)
         refused = bool(self.asked.wrong)
-        self.send_response(403 if refused else 404 if found is None else 200)
-        text = found if isinstance(found, str) else json.dumps(found)
-        kind = "application/text" if isinstance(found, str) else "application/json"
+        self.send_response(403 if refused else 404 if actual is None else 200)
+        text = actual if isinstance(actual, str) else json.dumps(actual)
+        kind = "application/text" if isinstance(actual, str) else "application/json"
         body = text.encode() if not refused else b"refused"
         self.send_header("Metadata-Flavor", "Google")
         self.send_header("Content-Type", kind)

@@ -49,8 +49,8 @@ class Build:
         """What becomes one of the build's `buildStepOutputs`, of which 50 KB are kept."""
         written = (self.folder / "builder" / "outputs" / "output").read_bytes()
         assert len(written) < 50_000
-        found: dict[str, Any] = json.loads(written)
-        return found
+        document: dict[str, Any] = json.loads(written)
+        return document
 
     def step(self, step: Mapping[str, Any], mapped: bool = False) -> Finished:
         """Run a step of a build's configuration with this image.
@@ -68,14 +68,14 @@ class Build:
     def substituted(self, text: str) -> str:
         """https://cloud.google.com/build/docs/configuring-builds/substitute-variable-values."""
 
-        def one(match: re.Match[str]) -> str:
+        def substitute(match: re.Match[str]) -> str:
             if match[0] == "$$":
                 return "$"
             name = match[1] or match[2]
             assert name in self.substitutions, f"${name} is not substituted"
             return self.substitutions[name]
 
-        return re.sub(r"\$\$|\$(\w+)|\$\{(\w+)\}", one, text)
+        return re.sub(r"\$\$|\$(\w+)|\$\{(\w+)\}", substitute, text)
 
 
 @pytest.fixture(scope="session")
@@ -152,8 +152,8 @@ def own_step() -> dict[str, Any]:
     """The step of this repository's own build that attests."""
     configured = yaml.safe_load((ROOT / "cloudbuild.yaml").read_text())
     [step] = [step for step in configured["steps"] if step["id"] == "attest"]
-    found: dict[str, Any] = step
-    return found
+    actual: dict[str, Any] = step
+    return actual
 
 
 @pytest.mark.parametrize("mapped", [False, True], ids=["text", "automapSubstitutions"])

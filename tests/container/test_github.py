@@ -219,11 +219,11 @@ def test_a_job_that_authenticates_builds_and_attests(
     assert google.asked.steps[:3] == ["id token", "exchange", "impersonate"]
     assert {"GetAttestor", "AsymmetricSign", "CreateOccurrence"} <= set(calls)
 
-    found = outputs(job.output.read_text())
-    assert found.pop("earlier") == "kept"
-    receipts = json.loads(found.pop("receipts"))
+    actual = outputs(job.output.read_text())
+    assert actual.pop("earlier") == "kept"
+    receipts = json.loads(actual.pop("receipts"))
     [receipt] = receipts["receipts"]
-    assert found == {
+    assert actual == {
         "image": pushed.image,
         "images": pushed.image,
         "digest": pushed.digest,
@@ -291,10 +291,10 @@ def test_hostile_text_becomes_no_command(
     # A branch is no business of the attestation; all the rest is refused.
     assert done.code == (0 if by == "branch" else 2), done.log
     assert {command.name for command in commands(done.log)} <= {"error", "warning"}
-    found = outputs(job.output.read_text())
-    assert "evil" not in found["image"]
+    actual = outputs(job.output.read_text())
+    assert "evil" not in actual["image"]
     summary = job.summary.read_text()
-    for text in (done.log, summary, *found.values()):
+    for text in (done.log, summary, *actual.values()):
         assert "\x1b" not in text
     assert "<img" not in summary
 

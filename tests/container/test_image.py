@@ -46,14 +46,14 @@ def ours(engine: Engine) -> Path:
 @pytest.fixture(scope="module")
 def files(ours: Path) -> dict[str, bytes]:
     """Every file of that layer with its content; a link's is where it points to."""
-    found = {}
+    actual = {}
     with tarfile.open(ours) as layer:
         for member in layer:
             content = layer.extractfile(member) if member.isfile() else None
-            found[member.name] = content.read() if content else member.linkname.encode()
+            actual[member.name] = content.read() if content else member.linkname.encode()
             if content is None and not member.issym():
-                del found[member.name]
-    return found
+                del actual[member.name]
+    return actual
 
 
 def test_it_is_small(ours: Path, engine: Engine) -> None:
@@ -101,14 +101,14 @@ def compressed(files: dict[str, bytes], paths: list[str]) -> int:
 
 def records(files: dict[str, bytes]) -> dict[str, dict[str, str]]:
     """Distribution -> each path that it says it has, and the digest that it says it has there."""
-    found = {}
+    actual = {}
     for path, content in files.items():
         if path.endswith(".dist-info/RECORD"):
             site = PurePosixPath(path).parents[1]
             name = re.sub(r"[-_.]+", "-", PurePosixPath(path).parent.name.split("-")[0]).lower()
             rows = csv.reader(content.decode().splitlines())
-            found[name] = {normal(site / row[0]): row[1] for row in rows}
-    return found
+            actual[name] = {normal(site / row[0]): row[1] for row in rows}
+    return actual
 
 
 def normal(path: PurePosixPath) -> str:
@@ -130,8 +130,8 @@ def test_what_is_there_is_what_the_packages_say_byte_for_byte(files: dict[str, b
             assert path in files, name
             # A list has no digest of itself.
             if digest:
-                found = base64.urlsafe_b64encode(hashlib.sha256(files[path]).digest())
-                assert digest == f"sha256={found.decode().rstrip('=')}", path
+                actual = base64.urlsafe_b64encode(hashlib.sha256(files[path]).digest())
+                assert digest == f"sha256={actual.decode().rstrip('=')}", path
 
 
 def test_nothing_is_in_it_that_builds_or_installs_or_asks_for_commands(
@@ -164,7 +164,7 @@ def test_every_rule_of_what_is_left_out_is_on_the_page() -> None:
     wanted = []
     for rule in rules:
         patterns = ", ".join(f"`{pattern}`" for pattern in rule.files)
-        stays = f" but not {', '.join(f'`{one}`' for one in rule.stays)}" if rule.stays else ""
+        stays = f" but not {', '.join(f'`{each}`' for each in rule.stays)}" if rule.stays else ""
         who = "all" if rule.package == "*" else f"`{rule.package}`"
         wanted.append(f"| {patterns}{stays} | {who} | {rule.why} |")
     table = PAGE[PAGE.index("| files | of |") :].split("\n\n")[0].splitlines()[2:]

@@ -45,10 +45,10 @@ def fixture() -> dict[str, Any]:
 def built(
     *pushed: tuple[str, str], listed: tuple[str, ...] = (), status: str = "SUCCESS", **more: Any
 ) -> Build:
-    return Build(NAME, status, tuple(BuiltImage(*one) for one in pushed), listed, **more)
+    return Build(NAME, status, tuple(BuiltImage(*each) for each in pushed), listed, **more)
 
 
-def found(name: str, digest: str) -> RecordedImage:
+def recorded(name: str, digest: str) -> RecordedImage:
     return RecordedImage(Digest.parse(digest), (ImageName.parse(name),))
 
 
@@ -73,7 +73,7 @@ def test_a_finished_build_is_read() -> None:
             repository="https://github.com/me/app.git",
             commit="4f2c9b1d0e8a7c6b5a49382716f5e4d3c2b1a098",
         ),
-        (found(WEB, A), found(WORKER, B)),
+        (recorded(WEB, A), recorded(WORKER, B)),
         datetime(2026, 11, 1, 9, 3, 20, 500_000, UTC),
     )
 
@@ -185,20 +185,20 @@ def test_a_listed_name_of_any_length_makes_a_short_message() -> None:
 )
 def test_what_is_listed_and_was_pushed_is_read(listed: tuple[str, ...]) -> None:
     record = record_of(built((f"{WEB}:1", A), listed=listed), "--build")
-    assert record.images == (found(WEB, A),)
+    assert record.images == (recorded(WEB, A),)
 
 
 def test_an_image_that_is_there_under_several_tags_counts_once() -> None:
     build = built((f"{WEB}:1", A), (WEB, A), (f"{WEB}:latest", A), listed=(f"{WEB}:latest",))
-    assert record_of(build, "--build").images == (found(WEB, A),)
+    assert record_of(build, "--build").images == (recorded(WEB, A),)
 
 
 def test_several_images_are_all_found_in_order() -> None:
     build = built((f"{WORKER}:1", B), (f"{WEB}:1", A), ("gcr.io/my-project/web:1", A))
     assert record_of(build, "--build").images == (
-        found(WORKER, B),
-        found(WEB, A),
-        found("gcr.io/my-project/web", A),
+        recorded(WORKER, B),
+        recorded(WEB, A),
+        recorded("gcr.io/my-project/web", A),
     )
 
 
@@ -267,9 +267,9 @@ def test_any_json_is_a_record_or_an_error_and_never_an_invented_digest(
     with suppress(BadInput, Refused):
         record = record_of(Build.from_json(document), "any")
         assert record.images
-        for one in record.images:
-            assert str(one.digest) in json.dumps(document)
-            assert all(str(name) in json.dumps(document) for name in one.names)
+        for image in record.images:
+            assert str(image.digest) in json.dumps(document)
+            assert all(str(name) in json.dumps(document) for name in image.names)
 
 
 @given(st.lists(st.tuples(st.sampled_from([WEB, f"{WEB}:1", WORKER]), st.sampled_from([A, B]))))
@@ -278,8 +278,8 @@ def test_a_record_has_one_digest_a_name_and_each_was_pushed(
 ) -> None:
     with suppress(Refused):
         record = record_of(built(*pushed), "any")
-        names = [name for one in record.images for name in one.names]
+        names = [name for image in record.images for name in image.names]
         assert len(names) == len(set(names)) == len(record.images)
         assert {(re.sub(r":1\Z", "", name), digest) for name, digest in pushed} == {
-            (str(one.names[0]), str(one.digest)) for one in record.images
+            (str(image.names[0]), str(image.digest)) for image in record.images
         }

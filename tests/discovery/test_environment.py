@@ -96,7 +96,7 @@ def test_what_each_system_says(environ: dict[str, str], wanted: Environment) -> 
     [
         {"CI": "true", "BUILD_ID": "1", "BUILDER_OUTPUT": ""},
         {"GITHUB_ACTIONS": "false", "CIRCLECI": "", "GITLAB_CI": "1"},
-        {name: value for one in SYSTEMS for name, value in one.items() if value != "true"}
+        {name: value for system in SYSTEMS for name, value in system.items() if value != "true"}
         | {"BUILDER_OUTPUT": ""},
     ],
 )
@@ -190,17 +190,17 @@ def test_no_other_system_has_a_running_build(environ: dict[str, str]) -> None:
 
 @given(
     st.sampled_from(SYSTEMS),
-    st.dictionaries(st.sampled_from([name for one in SYSTEMS for name in one]), st.text()),
+    st.dictionaries(st.sampled_from([name for system in SYSTEMS for name in system]), st.text()),
 )
 def test_a_build_is_never_more_than_a_plain_url_or_id(
     environ: dict[str, str], hostile: dict[str, str]
 ) -> None:
-    found = Environment.detect(environ | hostile)
-    if found.build is not None:
-        assert found.build.isascii()
-        assert found.build.isprintable()
-        assert not set(found.build) & set(' <>"`{}|\\^')
-        is_url = found.build.startswith(("https://", "http://"))
-        assert is_url or found.build.replace("-", "").isalnum()
-    assert found.commit in (None, SHA, OTHER_SHA) or found.commit in hostile.values()
-    assert found.workspace is None or found.workspace.is_absolute()
+    actual = Environment.detect(environ | hostile)
+    if actual.build is not None:
+        assert actual.build.isascii()
+        assert actual.build.isprintable()
+        assert not set(actual.build) & set(' <>"`{}|\\^')
+        is_url = actual.build.startswith(("https://", "http://"))
+        assert is_url or actual.build.replace("-", "").isalnum()
+    assert actual.commit in (None, SHA, OTHER_SHA) or actual.commit in hostile.values()
+    assert actual.workspace is None or actual.workspace.is_absolute()

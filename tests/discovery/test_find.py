@@ -23,7 +23,7 @@ def metadata(digest: str, *names: str) -> str:
     return json.dumps({"containerimage.digest": digest, "image.name": ",".join(names)})
 
 
-def found(references: list[str], **options: Any) -> tuple[Discovered, ...]:
+def find(references: list[str], **options: Any) -> tuple[Discovered, ...]:
     """What is found, `metadata` and `files` being the texts of records."""
     texts = [("--metadata", text) for text in options.pop("metadata", ())]
     texts += options.pop("files", ())
@@ -68,7 +68,7 @@ def bake(**targets: str) -> str:
     ],
 )
 def test_found(references: list[str], options: dict[str, Any], expected: list[str]) -> None:
-    assert [str(one.image) for one in found(references, **options)] == expected
+    assert [str(each.image) for each in find(references, **options)] == expected
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_found(references: list[str], options: dict[str, Any], expected: list[st
 )
 def test_refused(references: list[str], options: dict[str, Any], message: str, hint: str) -> None:
     with pytest.raises(BadInput) as caught:
-        found(references, **options)
+        find(references, **options)
     assert message in caught.value.message
     assert hint in caught.value.hint
 
@@ -137,10 +137,10 @@ PIECES = st.sampled_from([f"{APP}@{A}", f"{WEB}@{B}", f"{APP}@{B}", APP, A, "\n"
 @given(st.lists(PIECES, max_size=4).map("".join), st.sampled_from([None, APP, WEB]))
 def test_every_image_is_of_a_digest_and_a_name_that_were_given(text: str, name: str | None) -> None:
     try:
-        every = found([], name=name, files=[("f", text)])
+        every = find([], name=name, files=[("f", text)])
     except BadInput:
         return
-    for image in (one.image for one in every):
+    for image in (each.image for each in every):
         assert str(image.digest) in text
         assert str(image.name) == name or f"{image}" in text
         assert ImageRef.parse(str(image)) == image
@@ -151,7 +151,7 @@ NAME, MIRROR = ImageName.parse(APP), ImageName.parse("docker.io/me/app")
 
 
 def test_every_image_says_where_its_digest_came_from() -> None:
-    images = found(
+    images = find(
         [f"{WEB}@{A}", f"{WEB}:1"],
         name=APP,
         digest=A,
@@ -159,7 +159,7 @@ def test_every_image_says_where_its_digest_came_from() -> None:
         resolve=lambda _: Digest.parse(C),
     )
     # One that two sources name is the first one's.
-    assert [(str(one.image), one.origin) for one in images] == [
+    assert [(str(each.image), each.origin) for each in images] == [
         (f"{WEB}@{A}", Origin("the reference given")),
         (f"{WEB}@{C}", Origin("the registry", tag="1")),
         (f"{APP}@{A}", Origin("--digest")),
@@ -173,25 +173,25 @@ def test_a_tag_is_resolved_once_and_a_digest_never() -> None:
         asked.append(tag)
         return DIGEST
 
-    images = found([f"{APP}:v1", f"{WEB}:old@{B}", f"{WEB}@{C}"], resolve=resolve)
-    assert [str(one.image) for one in images] == [f"{APP}@{A}", f"{WEB}@{B}", f"{WEB}@{C}"]
+    images = find([f"{APP}:v1", f"{WEB}:old@{B}", f"{WEB}@{C}"], resolve=resolve)
+    assert [str(each.image) for each in images] == [f"{APP}@{A}", f"{WEB}@{B}", f"{WEB}@{C}"]
     assert asked == [ImageTag(NAME, "v1")]
-    found([f"{APP}:v1", f"https://{APP}:v1"], resolve=resolve)
+    find([f"{APP}:v1", f"https://{APP}:v1"], resolve=resolve)
     assert asked == [ImageTag(NAME, "v1")] * 2
     with pytest.raises(BadInput, match="neither a tag nor a digest"):
-        found([APP], resolve=resolve)
+        find([APP], resolve=resolve)
 
 
 def test_a_tag_that_moves_meanwhile_is_what_it_was_when_it_was_asked_for() -> None:
     moving = iter((A, B))
-    images = found([f"{APP}:v1"] * 2, resolve=lambda _: Digest.parse(next(moving)))
-    assert [str(one.image) for one in images] == [f"{APP}@{A}"]
+    images = find([f"{APP}:v1"] * 2, resolve=lambda _: Digest.parse(next(moving)))
+    assert [str(each.image) for each in images] == [f"{APP}@{A}"]
 
 
 def test_two_tags_of_one_name_are_two_images() -> None:
     digests = {"v1": A, "v2": B}
-    images = found([f"{APP}:v1", f"{APP}:v2"], resolve=lambda one: Digest.parse(digests[one.tag]))
-    assert [(str(one.image), one.origin.tag) for one in images] == [
+    images = find([f"{APP}:v1", f"{APP}:v2"], resolve=lambda each: Digest.parse(digests[each.tag]))
+    assert [(str(each.image), each.origin.tag) for each in images] == [
         (f"{APP}@{A}", "v1"),
         (f"{APP}@{B}", "v2"),
     ]
@@ -199,21 +199,21 @@ def test_two_tags_of_one_name_are_two_images() -> None:
 
 def test_a_tag_may_be_an_index_or_one_of_the_images_recorded_with_it() -> None:
     listed = [("refs", f"{APP}@{A}\n{APP}@{B}\n")]
-    images = found([f"{APP}:1"], files=listed, resolve=lambda _: DIGEST)
-    assert [str(one.image) for one in images] == [f"{APP}@{A}", f"{APP}@{B}"]
+    images = find([f"{APP}:1"], files=listed, resolve=lambda _: DIGEST)
+    assert [str(each.image) for each in images] == [f"{APP}@{A}", f"{APP}@{B}"]
 
 
 def test_what_the_running_build_pushes_to_names_a_digest_that_has_no_name() -> None:
-    [one] = found([], files=[("f", A)], default_names=[NAME, NAME])
-    assert str(one.image) == f"{APP}@{A}"
-    [one] = found([], files=[("f", A)], name=WEB, default_names=[NAME])
-    assert str(one.image) == f"{WEB}@{A}"
-    [one] = found([], metadata=[metadata(A, WEB)], default_names=[NAME])
-    assert str(one.image) == f"{WEB}@{A}"
+    [each] = find([], files=[("f", A)], default_names=[NAME, NAME])
+    assert str(each.image) == f"{APP}@{A}"
+    [each] = find([], files=[("f", A)], name=WEB, default_names=[NAME])
+    assert str(each.image) == f"{WEB}@{A}"
+    [each] = find([], metadata=[metadata(A, WEB)], default_names=[NAME])
+    assert str(each.image) == f"{WEB}@{A}"
     with pytest.raises(BadInput, match=f"the build pushes several images: {APP}, {WEB}"):
-        found([], files=[("f", A)], default_names=[NAME, ImageName.parse(WEB)])
+        find([], files=[("f", A)], default_names=[NAME, ImageName.parse(WEB)])
     with pytest.raises(BadInput, match=f"several digests, not all with a name, could be {APP}"):
-        found([], metadata=[bake(a=metadata(A), b=metadata(B))], default_names=[NAME])
+        find([], metadata=[bake(a=metadata(A), b=metadata(B))], default_names=[NAME])
 
 
 def test_one_image_in_several_repositories_needs_a_choice() -> None:
@@ -222,17 +222,17 @@ def test_one_image_in_several_repositories_needs_a_choice() -> None:
     record = Record(Origin("i"), (RecordedImage(DIGEST, (NAME,)), other), one_of=True)
     with pytest.raises(BadInput, match=f"several names: {APP}, {MIRROR}"):
         find_images([], records=[record])
-    [one] = find_images([], name=str(MIRROR), records=[record])
-    assert one.image == MIRROR.at(other.digest)
+    [find_image] = find_images([], name=str(MIRROR), records=[record])
+    assert find_image.image == MIRROR.at(other.digest)
 
 
 @pytest.mark.parametrize("expected", [None, 2])
 def test_as_many_images_as_asked_for(expected: int | None) -> None:
-    assert len(found([f"{APP}@{A}", f"{WEB}@{B}", f"{APP}:1@{A}"], expected=expected)) == 2
+    assert len(find([f"{APP}@{A}", f"{WEB}@{B}", f"{APP}:1@{A}"], expected=expected)) == 2
 
 
 def test_a_message_lists_a_few_of_many() -> None:
     with pytest.raises(BadInput) as caught:
-        found([f"{APP}-{number}@{A}" for number in range(300)], expected=1)
+        find([f"{APP}-{number}@{A}" for number in range(300)], expected=1)
     assert "300 images were found where 1 was asked for" in caught.value.message
     assert caught.value.message.endswith("and 292 more")

@@ -29,7 +29,7 @@ def read(name: str) -> Record:
 
 
 def shown(record: Record) -> list[tuple[str, list[str]]]:
-    return [(str(found.digest), [str(name) for name in found.names]) for found in record.images]
+    return [(str(image.digest), [str(name) for name in image.names]) for image in record.images]
 
 
 def pushed_to(name: str) -> str:
@@ -61,7 +61,7 @@ def test_made_by_the_tool(name: str, form: Format, repository: str | None, same_
     [image] = record.images
     assert image.digest == read(same_as).images[0].digest
     names = [] if repository is None else [pushed_to(repository)]
-    assert [str(one) for one in image.names] == names
+    assert [str(each) for each in image.names] == names
 
 
 WEB = (digest_of("web"), [f"{APPS}/web"])
@@ -211,8 +211,8 @@ def test_an_image_published_and_to_be_published_is_one_in_either_order() -> None
 def test_one_of_several_inspected_images_in_two_repositories_needs_a_choice() -> None:
     digest = "sha256:" + "a" * 64
     two = {"Id": digest, "RepoDigests": [f"r.io/a@{digest}", f"r.io/b@{digest}"]}
-    one = {"Id": digest, "RepoDigests": [f"r.io/c@{digest}"]}
-    for images in ([two, one], [one, two]):
+    each = {"Id": digest, "RepoDigests": [f"r.io/c@{digest}"]}
+    for images in ([two, each], [each, two]):
         assert parse_record(json.dumps(images), "r").one_of
     # Without a digest of its own beside it, an Id in another form is not podman's.
-    assert not parse_record(json.dumps(one | {"Id": "a" * 64}), "r").one_of
+    assert not parse_record(json.dumps(each | {"Id": "a" * 64}), "r").one_of

@@ -212,4 +212,4 @@ def test_any_bytes_are_digests_that_they_hold_or_a_clear_error(
     except BadInput:
         return
     assert record.images
-    assert all(found.digest.hex.encode() in data for found in record.images)
+    assert all(image.digest.hex.encode() in data for image in record.images)

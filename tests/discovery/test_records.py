@@ -42,30 +42,30 @@ def build(**changes: Any) -> dict[str, Any]:
     return {key: value for key, value in written.items() if value is not None}
 
 
-def found(digest: str, *names: ImageName) -> RecordedImage:
+def recorded(digest: str, *names: ImageName) -> RecordedImage:
     return RecordedImage(Digest.parse(digest), names)
 
 
 @pytest.mark.parametrize(
     ("document", "expected"),
     [
-        (build(), [found(A, APP)]),
-        (build(name=None), [found(A)]),
-        (build(name=""), [found(A)]),
-        (build(descriptor=None, config=None), [found(A, APP)]),
-        (build(name=f"{APP}:1,{APP}:latest"), [found(A, APP)]),
-        (build(name=f"{APP}:1,{MIRROR}:1"), [found(A, APP, MIRROR)]),
-        ({"containerimage.digest": A}, [found(A)]),
-        ({"web": build()}, [found(A, APP)]),
+        (build(), [recorded(A, APP)]),
+        (build(name=None), [recorded(A)]),
+        (build(name=""), [recorded(A)]),
+        (build(descriptor=None, config=None), [recorded(A, APP)]),
+        (build(name=f"{APP}:1,{APP}:latest"), [recorded(A, APP)]),
+        (build(name=f"{APP}:1,{MIRROR}:1"), [recorded(A, APP, MIRROR)]),
+        ({"containerimage.digest": A}, [recorded(A)]),
+        ({"web": build()}, [recorded(A, APP)]),
         (
             {
                 "web": build(),
                 "db": build(digest=C, descriptor=None, name=f"{MIRROR}:2"),
                 "buildx.build.warnings": [{"detail": ["x"], "level": 1}],
             },
-            [found(A, APP), found(C, MIRROR)],
+            [recorded(A, APP), recorded(C, MIRROR)],
         ),
-        ({"web": build(), "cache": {"buildx.build.ref": "x"}}, [found(A, APP)]),
+        ({"web": build(), "cache": {"buildx.build.ref": "x"}}, [recorded(A, APP)]),
     ],
 )
 @pytest.mark.parametrize("indent", [None, 2])
@@ -82,17 +82,17 @@ def test_buildx_metadata(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (A, [found(A)]),
-        (f"{A}\n", [found(A)]),
-        (f"{A}\r\n", [found(A)]),
-        (f"{APP}@{A}", [found(A, APP)]),
-        (f"{APP}:1@{A}\n", [found(A, APP)]),
-        (f"{APP}@{A}\r\n{MIRROR}@{A}\r\n", [found(A, APP), found(A, MIRROR)]),
-        (f"{APP}@{A}\n{APP}@{B}\n", [found(A, APP), found(B, APP)]),
-        (f"[::1]:5000/app@{A}\n", [found(A, ImageName("[::1]:5000", "app"))]),
-        (f"{APP}@{A}\n\n", [found(A, APP)]),
-        (f"{A[7:]}  {APP}:1\n{B[7:]}  {APP}:2\n", [found(A, APP), found(B, APP)]),
-        (f"{A[7:]} *{APP}\n", [found(A, APP)]),
+        (A, [recorded(A)]),
+        (f"{A}\n", [recorded(A)]),
+        (f"{A}\r\n", [recorded(A)]),
+        (f"{APP}@{A}", [recorded(A, APP)]),
+        (f"{APP}:1@{A}\n", [recorded(A, APP)]),
+        (f"{APP}@{A}\r\n{MIRROR}@{A}\r\n", [recorded(A, APP), recorded(A, MIRROR)]),
+        (f"{APP}@{A}\n{APP}@{B}\n", [recorded(A, APP), recorded(B, APP)]),
+        (f"[::1]:5000/app@{A}\n", [recorded(A, ImageName("[::1]:5000", "app"))]),
+        (f"{APP}@{A}\n\n", [recorded(A, APP)]),
+        (f"{A[7:]}  {APP}:1\n{B[7:]}  {APP}:2\n", [recorded(A, APP), recorded(B, APP)]),
+        (f"{A[7:]} *{APP}\n", [recorded(A, APP)]),
     ],
 )
 def test_plain_files(text: str, expected: list[RecordedImage]) -> None:
@@ -204,7 +204,7 @@ def test_any_text_is_digests_that_it_holds_or_a_clear_error(text: str) -> None:
         return
     assert record.images
     assert record.source.startswith("r (")
-    assert all(one.digest.hex in text for one in record.images)
+    assert all(image.digest.hex in text for image in record.images)
 
 
 def test_a_digest_that_no_reader_of_the_file_can_see_is_refused() -> None:
@@ -212,16 +212,16 @@ def test_a_digest_that_no_reader_of_the_file_can_see_is_refused() -> None:
     assert json.loads(text)["containerimage.digest"] == A
     # Nor does it help that the digits are a part of something else.
     other = json.dumps({"note": "a" * 64 + "0"})
-    for one in (text, f"{text[:-1]}, {other[1:]}"):
+    for each in (text, f"{text[:-1]}, {other[1:]}"):
         with pytest.raises(BadInput, match="is written with escapes"):
-            parse_record(one, "r")
+            parse_record(each, "r")
 
 
 def test_a_record_of_very_many_images_is_read_in_time() -> None:
     """With a search of the text or the others for each, this would take minutes."""
     digests = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(50_000)]
     record = parse_record("".join(f"r.io/a@sha256:{digest}\n" for digest in digests), "r")
-    assert [one.digest.hex for one in record.images] == digests
+    assert [image.digest.hex for image in record.images] == digests
     assert len(find_images([], records=[record])) == len(digests)
 
 

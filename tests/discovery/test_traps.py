@@ -177,7 +177,7 @@ def test_record_that_contradicts_itself() -> None:
     metadata = json.loads(of_fixture("buildx/metadata.json"))
     metadata["containerimage.descriptor"]["digest"] = B
     assert "has another digest than containerimage.digest" in refusal(json.dumps(metadata)).message
-    twice = [{"name": APP, "type": "Docker Image", "extra": {"Digest": one}} for one in (A, B)]
+    twice = [{"name": APP, "type": "Docker Image", "extra": {"Digest": each}} for each in (A, B)]
     assert "has two digests" in refusal(json.dumps(twice)).message
 
 

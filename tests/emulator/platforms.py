@@ -40,12 +40,12 @@ def evaluate(emulator: Emulator, *images: str, resource: Any = None) -> dict[str
 def judged(emulator: Emulator, document: Any, *images: str) -> tuple[str, str]:
     """The verdict of a policy with one check on images, and the explanation for the first."""
     assert create(emulator, document).status == 200
-    found = evaluate(emulator, *(images or (IMAGE,)))
-    result = found["results"][0]["imageResults"][0]["checkSetResult"]
+    actual = evaluate(emulator, *(images or (IMAGE,)))
+    result = actual["results"][0]["imageResults"][0]["checkSetResult"]
     [check] = result["checkResults"]["results"]
-    assert check["evaluationResult"]["verdict"] == found["verdict"]
+    assert check["evaluationResult"]["verdict"] == actual["verdict"]
     assert ask(emulator, "DELETE", ONE).status == 200
-    return found["verdict"], check["explanation"]
+    return actual["verdict"], check["explanation"]
 
 
 def simple(*keys: Any, projects: Any = ("projects/p",)) -> dict[str, Any]:
@@ -59,8 +59,8 @@ def simple(*keys: Any, projects: Any = ("projects/p",)) -> dict[str, Any]:
 
 
 def public_key(name: str, key_id: str = "") -> dict[str, str]:
-    found = {"publicKeyPem": pem_of(key_of(name)), "signatureAlgorithm": name, "keyId": key_id}
-    return {field: value for field, value in found.items() if value}
+    actual = {"publicKeyPem": pem_of(key_of(name)), "signatureAlgorithm": name, "keyId": key_id}
+    return {field: value for field, value in actual.items() if value}
 
 
 def vulnerabilities(fixable: str = "LOW", unfixable: str = "HIGH", **more: Any) -> dict[str, Any]:

@@ -91,8 +91,8 @@ class House:
 
 def message(exported: dict[str, Any]) -> ba.Policy:
     plain = json_format.ParseDict(exported, ba.Policy.pb(ba.Policy()))
-    found: ba.Policy = ba.Policy.wrap(plain)
-    return found
+    actual: ba.Policy = ba.Policy.wrap(plain)
+    return actual
 
 
 @pytest.fixture
@@ -291,7 +291,7 @@ def test_a_dry_run_says_so_and_all_images_are_judged(house: House) -> None:
     house.attest()
     house.store(REQUIRE | {"enforcementMode": "DRYRUN_AUDIT_LOG_ONLY"})
     verdicts = house.admission.verdicts([IMAGE, OTHER, f"{NAME}:v1"], HERE)
-    assert [(bool(one.denial), one.enforced) for one in verdicts] == [
+    assert [(bool(each.denial), each.enforced) for each in verdicts] == [
         (False, False),
         (True, False),
         (True, False),

@@ -200,10 +200,10 @@ def test_it_is_served_only_when_asked_for(ca_file: Path, tmp_path: Path) -> None
 def test_a_start_that_fails_leaves_no_port_behind(ca_file: Path, tmp_path: Path) -> None:
     with served(ca_file) as first:
         taken = place(first)[1]
-        with socket.socket() as one, socket.socket() as other:
-            for probe in (one, other):
+        with socket.socket() as each, socket.socket() as other:
+            for probe in (each, other):
                 probe.bind(("127.0.0.1", 0))
-            free, own = one.getsockname()[1], other.getsockname()[1]
+            free, own = each.getsockname()[1], other.getsockname()[1]
         for settings, says in (
             (AdmissionPort(port=taken), f"cannot listen on 127.0.0.1:{taken}"),
             (AdmissionPort(port=own, authority_file=tmp_path / "no" / "ca.pem"), "cannot write"),

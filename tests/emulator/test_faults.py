@@ -161,7 +161,7 @@ def test_tampered_lists_leave_what_is_stored_alone(
     clock.time = clock.time.replace(year=2027)
     emulator.fail("ListNoteOccurrences=TAMPER:1")
     [tampered, _] = clients.grafeas.list_note_occurrences(name=NOTE)
-    altered, true = (one.attestation.serialized_payload for one in (tampered, made))
+    altered, true = (each.attestation.serialized_payload for each in (tampered, made))
     assert [a ^ b for a, b in zip(altered, true, strict=True)] == [0] * (len(true) - 1) + [1]
     assert tampered.attestation.signatures == made.attestation.signatures
     assert next(iter(clients.grafeas.list_note_occurrences(name=NOTE))) == made

@@ -48,7 +48,9 @@ def test_a_new_occurrence_is_readable_at_once_and_listed_later(
     assert list(clients.grafeas.list_occurrences(parent=PROJECT)) == []
     clock.advance(timedelta(seconds=0.001))
     assert clients.listed() == [made.name]
-    assert [one.name for one in clients.grafeas.list_occurrences(parent=PROJECT)] == [made.name]
+    assert [
+        list_occurrence.name for list_occurrence in clients.grafeas.list_occurrences(parent=PROJECT)
+    ] == [made.name]
 
 
 def test_the_same_attestation_again_already_exists_listed_or_not(
@@ -152,7 +154,7 @@ def test_after_an_update_the_new_content_is_known_and_the_old_is_not(clients: Cl
 
 def _batch(clients: Clients, *made: g.Occurrence) -> list[str]:
     response = clients.grafeas.batch_create_occurrences(parent=PROJECT, occurrences=list(made))
-    return [one.name for one in response.occurrences]
+    return [each.name for each in response.occurrences]
 
 
 def test_a_batch_is_made_whole_or_not_at_all(clients: Clients, clock: FakeClock) -> None:
@@ -189,7 +191,7 @@ def test_lists_come_in_pages(clients: Clients, seven: list[str]) -> None:
         ).pages
     )
     assert [len(page.occurrences) for page in pages] == [3, 3, 1]
-    assert [one.name for page in pages for one in page.occurrences] == seven
+    assert [each.name for page in pages for each in page.occurrences] == seven
     assert [bool(page.next_page_token) for page in pages] == [True, True, False]
 
 
@@ -211,7 +213,7 @@ def test_what_changes_between_pages_hides_and_repeats_nothing(
     clients.grafeas.delete_occurrence(name=seven[2])
     added = _batch(clients, occurrence("more"))
     clock.advance(timedelta(seconds=3))
-    assert [one.name for one in first] == seven + added
+    assert [each.name for each in first] == seven + added
 
 
 @pytest.mark.parametrize(
@@ -252,7 +254,7 @@ def test_lists_are_filtered(
 ) -> None:
     assert clients.listed(text) == [seven[number] for number in expected]
     listed = clients.grafeas.list_occurrences(parent=PROJECT, filter=text)
-    assert [one.name for one in listed] == [seven[number] for number in expected]
+    assert [each.name for each in listed] == [seven[number] for number in expected]
 
 
 @pytest.mark.parametrize(

@@ -108,10 +108,10 @@ def test_over_grpc_it_is_the_same(emulator: Emulator, resource: str) -> None:
         assert call(channel, f"/{service}/GetIamPolicy", request, policy_pb2.Policy) == made
         wanted = iam_policy_pb2.TestIamPermissionsRequest(resource=resource, permissions=[asked])
         answer = iam_policy_pb2.TestIamPermissionsResponse
-        found = call(channel, f"/{service}/TestIamPermissions", wanted, answer)
-    assert list(found.permissions) == [asked]
+        actual = call(channel, f"/{service}/TestIamPermissions", wanted, answer)
+    assert list(actual.permissions) == [asked]
     assert get(emulator, resource).document["bindings"] == [ALLOW]
-    assert next(one.path for one in emulator.calls) == f"/{service}/SetIamPolicy"
+    assert next(each.path for each in emulator.calls) == f"/{service}/SetIamPolicy"
 
 
 def test_googles_clients_have_the_methods(emulator: Emulator, clients: Clients) -> None:
@@ -126,7 +126,7 @@ def test_googles_clients_have_the_methods(emulator: Emulator, clients: Clients) 
             policy = {"bindings": [ALLOW], "etag": b"\x00\x20\x01"}
             made = client.set_iam_policy(request={"resource": resource, "policy": policy})
             assert client.get_iam_policy(request={"resource": resource}) == made
-            assert [list(one.members) for one in made.bindings] == [[USER]]
+            assert [list(binding.members) for binding in made.bindings] == [[USER]]
             with pytest.raises((exceptions.Aborted, exceptions.Conflict)):
                 client.set_iam_policy(request={"resource": resource, "policy": policy})
 
@@ -146,11 +146,11 @@ def test_the_paths_are_as_google_has_them() -> None:
             for resource in resources:
                 verb = method[0].lower() + method[1:]
                 asked = "GET" if method == "GetIamPolicy" else "POST"
-                found = table.find(asked, f"/v1/{resource}:{verb}")
-                assert found is not None
-                route = found.route
+                actual = table.find(asked, f"/v1/{resource}:{verb}")
+                assert actual is not None
+                route = actual.route
                 assert route.method.name == method
-                assert found.variables == {"resource": resource}
+                assert actual.variables == {"resource": resource}
                 assert (route.verb, route.template, route.body) in theirs
 
 

@@ -431,7 +431,7 @@ def test_lists_come_in_pages(clients: Clients) -> None:
     pages = list(versions.pages)
     assert [len(page.crypto_key_versions) for page in pages] == [5, 5, 3]
     assert {page.total_size for page in pages} == {13}
-    numbers = [one.name.rpartition("/")[2] for page in pages for one in page.crypto_key_versions]
+    numbers = [each.name.rpartition("/")[2] for page in pages for each in page.crypto_key_versions]
     assert numbers == [str(number) for number in range(1, 14)]
     keys = clients.kms.list_crypto_keys(kms.ListCryptoKeysRequest(parent=RING, page_size=10))
     assert [len(page.crypto_keys) for page in keys.pages] == [10, 3]

@@ -66,8 +66,8 @@ NOTES: list[dict[str, Any]] = [
 def seeded(clock: FakeClock) -> Iterator[Emulator]:
     """Notes of each kind, an occurrence of each in a project, and one of another image."""
     occurrences = [
-        {"name": f"{PROJECT}/occurrences/{kind.lower()}", "resourceUri": URI} | found
-        for kind, found in FOUND.items()
+        {"name": f"{PROJECT}/occurrences/{kind.lower()}", "resourceUri": URI} | actual
+        for kind, actual in FOUND.items()
     ]
     occurrences.append(
         {"name": f"{PROJECT}/occurrences/other", "resourceUri": OTHER} | FOUND["VULNERABILITY"]
@@ -126,8 +126,8 @@ def test_they_are_found_by_filters_over_grpc_and_rest(
 ) -> None:
     clients = Clients.of(seeded)
     for grafeas in (clients.grafeas, rest.grafeas):
-        found = grafeas.list_occurrences(parent=PROJECT, filter=text)
-        assert [one.name.rpartition("/")[2] for one in found] == expected
+        actual = grafeas.list_occurrences(parent=PROJECT, filter=text)
+        assert [each.name.rpartition("/")[2] for each in actual] == expected
     clients.channel.close()
 
 
@@ -157,7 +157,7 @@ def test_they_are_made_and_listed_by_their_note(
         listed = grafeas.list_note_occurrences(
             name=note, filter=f'kind="{kind}" AND resourceUrl="{URI}0"'
         )
-        assert again.name in [one.name for one in listed]
+        assert again.name in [each.name for each in listed]
         assert grafeas.get_occurrence_note(name=again.name).name == note
     clients.channel.close()
 

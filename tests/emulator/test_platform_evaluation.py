@@ -50,9 +50,9 @@ def test_the_scope_chooses_the_check_set(
     for field in ("serviceAccountName", "serviceAccount"):
         resource = pod(IMAGE, name="x", namespace=where)
         resource["spec"][field] = who
-        [found] = evaluate(emulator, resource=resource)["results"]
-        assert found["podName"] == "x"
-        [image] = found["imageResults"]
+        [result] = evaluate(emulator, resource=resource)["results"]
+        assert result["podName"] == "x"
+        [image] = result["imageResults"]
         assert image["checkSetResult"]["index"] == str(expected)
         assert image["checkSetResult"]["explanation"] == "The check set has no checks."
 
@@ -77,10 +77,10 @@ def test_a_resource_with_a_template_is_its_pod(
 ) -> None:
     create(emulator, sets(namespace("a"), None))
     resource = {"kind": kind, "metadata": {"name": "web", "namespace": "a"}, "spec": spec}
-    [found] = evaluate(emulator, resource=resource)["results"]
-    assert (found["podName"], found["kubernetesNamespace"]) == ("web", "a")
-    assert found["kubernetesServiceAccount"] == "default"
-    [image] = found["imageResults"]
+    [result] = evaluate(emulator, resource=resource)["results"]
+    assert (result["podName"], result["kubernetesNamespace"]) == ("web", "a")
+    assert result["kubernetesServiceAccount"] == "default"
+    [image] = result["imageResults"]
     assert (image["imageUri"], image["checkSetResult"]["scope"]) == (OTHER, namespace("a"))
 
 
@@ -89,13 +89,13 @@ def test_every_container_of_a_pod_counts_and_an_image_once(emulator: Emulator) -
     for field in ("initContainers", "ephemeralContainers"):
         resource = pod(IMAGE, IMAGE)
         resource["spec"][field] = [{"image": "evil.example/x"}]
-        found = evaluate(emulator, resource=resource)
-        images = found["results"][0]["imageResults"]
-        assert [(one["imageUri"], one["verdict"]) for one in images] == [
+        actual = evaluate(emulator, resource=resource)
+        images = actual["results"][0]["imageResults"]
+        assert [(each["imageUri"], each["verdict"]) for each in images] == [
             (IMAGE, GOOD),
             ("evil.example/x", WRONG),
         ]
-        assert found["verdict"] == WRONG
+        assert actual["verdict"] == WRONG
 
 
 @pytest.mark.parametrize(
@@ -155,12 +155,12 @@ def test_all_checks_must_hold_and_a_violation_outweighs_an_error(
     emulator: Emulator, checks: list[Any], expected: str
 ) -> None:
     create(emulator, policy(*({"displayName": "it"} | check for check in checks)))
-    found = evaluate(emulator, IMAGE)
-    [of_pod] = found["results"]
+    actual = evaluate(emulator, IMAGE)
+    [of_pod] = actual["results"]
     [image] = of_pod["imageResults"]
-    assert {found["verdict"], of_pod["verdict"], image["verdict"]} == {expected}
+    assert {actual["verdict"], of_pod["verdict"], image["verdict"]} == {expected}
     results = image["checkSetResult"]["checkResults"]["results"]
-    assert [(one["index"], one["displayName"]) for one in results] == [
+    assert [(each["index"], each["displayName"]) for each in results] == [
         (str(index), "it") for index in range(len(checks))
     ]
 
@@ -180,9 +180,9 @@ def test_an_image_that_does_not_conform_outweighs_one_in_error(emulator: Emulato
 
 def test_without_check_sets_everything_conforms(emulator: Emulator) -> None:
     create(emulator, {"gkePolicy": {}})
-    found = evaluate(emulator, "anything")
-    assert found["verdict"] == GOOD
-    [image] = found["results"][0]["imageResults"]
+    actual = evaluate(emulator, "anything")
+    assert actual["verdict"] == GOOD
+    [image] = actual["results"][0]["imageResults"]
     assert image["explanation"] == "The policy has no check sets."
 
 
@@ -193,9 +193,9 @@ def test_an_allowlist_exempts_at_each_level(emulator: Emulator) -> None:
     by_policy["gkePolicy"] |= exempt
     for document in (by_policy, policy(DENY, **exempt), policy(DENY | exempt)):
         create(emulator, document)
-        found = evaluate(emulator, IMAGE)
-        assert found["verdict"] == GOOD
-        [place] = found["results"][0]["imageResults"]
+        actual = evaluate(emulator, IMAGE)
+        assert actual["verdict"] == GOOD
+        [place] = actual["results"][0]["imageResults"]
         if document is not by_policy:
             place = place["checkSetResult"]
             if "imageAllowlist" in document["gkePolicy"]["checkSets"][0]["checks"][0]:
@@ -220,5 +220,5 @@ def test_an_allowlist_exempts_at_each_level(emulator: Emulator) -> None:
     ],
 )
 def test_allowlist_patterns(pattern: str, image: str, expected: bool) -> None:
-    found = matched_pattern({"imageAllowlist": {"allowPattern": [pattern]}}, image)
-    assert found == (pattern if expected else None)
+    actual = matched_pattern({"imageAllowlist": {"allowPattern": [pattern]}}, image)
+    assert actual == (pattern if expected else None)

@@ -76,7 +76,9 @@ def test_policies_are_listed_in_pages_by_project(emulator: Emulator) -> None:
     other = POLICIES.replace("/p/", "/p2/")
     assert ask(emulator, "POST", f"{other}?policyId=d", policy()).status == 200
     first = ask(emulator, "GET", f"{POLICIES}?pageSize=2").document
-    names = [one["name"].rpartition("/")[2] for one in first["platformPolicies"]]
+    names = [
+        platformpolicy["name"].rpartition("/")[2] for platformpolicy in first["platformPolicies"]
+    ]
     assert names == ["a", "b"]
     token = first["nextPageToken"]
     [last] = ask(emulator, "GET", f"{POLICIES}?pageToken={token}").document["platformPolicies"]

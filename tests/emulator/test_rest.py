@@ -81,9 +81,9 @@ def test_every_method_has_a_route() -> None:
 def test_a_path_leads_to_its_method_with_its_fields(route: Route) -> None:
     path, fields = asked_for(route)
     for given_path in (path, path + "/"):
-        found = TABLE.find(route.verb, given_path)
-        assert found is not None
-        assert (found.route.method.name, found.variables) == (route.method.name, fields)
+        actual = TABLE.find(route.verb, given_path)
+        assert actual is not None
+        assert (actual.route.method.name, actual.variables) == (route.method.name, fields)
     assert TABLE.find(route.verb, path + "/more/of/it") is None
     assert TABLE.find("OPTIONS", path) is None
 
@@ -100,8 +100,8 @@ def test_a_route_answers_as_grpc_does(route: Route, clock: FakeClock) -> None:
         for parent in parents:
             target = getattr(target, parent)
         setattr(target, last, value)
-    with Emulator(now=clock.now) as one, Emulator(now=clock.now) as other:
-        got = ask(one, route.verb, path, {} if route.body else None)
+    with Emulator(now=clock.now) as each, Emulator(now=clock.now) as other:
+        got = ask(each, route.verb, path, {} if route.body else None)
         with grpc.insecure_channel(other.grpc_address) as channel:
             call: Any = channel.unary_unary(
                 route.method.path, type(request).SerializeToString, lambda data: data
@@ -114,7 +114,7 @@ def test_a_route_answers_as_grpc_does(route: Route, clock: FakeClock) -> None:
             assert got.status == 200
             # Nothing is there, so of all answers only the policy's says something.
             assert bool(data) == bool(got.document) == (route.method.name[-6:] == "Policy")
-        assert [c.method for c in one.calls] == [c.method for c in other.calls]
+        assert [c.method for c in each.calls] == [c.method for c in other.calls]
 
 
 def test_the_older_versions_are_as_google_has_them() -> None:
@@ -151,9 +151,9 @@ def test_a_project_may_have_a_colon_and_a_path_may_be_percent_encoded() -> None:
         "/v1/projects/example.com:p/attestors/a",
         "/v1/projects/example.com%3Ap/attestors/a",
     ):
-        found = TABLE.find("GET", path)
-        assert found is not None
-        assert found.variables == {"name": "projects/example.com:p/attestors/a"}
+        actual = TABLE.find("GET", path)
+        assert actual is not None
+        assert actual.variables == {"name": "projects/example.com:p/attestors/a"}
 
 
 # Methods, by Google's clients
@@ -225,7 +225,7 @@ def test_notes_and_occurrences(rest: RestClients, clients: Clients, clock: FakeC
     more = rest.ask(
         rest.grafeas.batch_create_notes, {"parent": PROJECT, "notes": {"m2": note, "m3": note}}
     )
-    assert {one.name for one in more.notes} == {f"{PROJECT}/notes/m2", f"{PROJECT}/notes/m3"}
+    assert {each.name for each in more.notes} == {f"{PROJECT}/notes/m2", f"{PROJECT}/notes/m3"}
     changed = rest.ask(
         rest.grafeas.update_note,
         {
@@ -262,7 +262,7 @@ def test_notes_and_occurrences(rest: RestClients, clients: Clients, clock: FakeC
     clock.advance(clock.time - clock.time.replace(second=0))
     for text in ("", f'resourceUrl="{URI}"', f'has_suffix(resourceUrl, "{DIGEST}")'):
         listed = list(rest.ask(rest.grafeas.list_note_occurrences, {"name": NOTE, "filter": text}))
-        assert [one.name for one in listed] == clients.listed(text)
+        assert [each.name for each in listed] == clients.listed(text)
         assert updated in listed
         assert (batch.occurrences[0] in listed) == (not text)
     request = {"parent": PROJECT, "filter": 'kind="ATTESTATION"', "page_size": 1}
@@ -333,9 +333,9 @@ def test_builds() -> None:
         listed = {"project_id": "p", "filter": 'status="SUCCESS"'}
         assert list(rest.ask(rest.builds.list_builds, listed)) == [build]
         # Google's client asks by project and id whenever they are given; by name is another path.
-        found = ask(emulator, "GET", f"/v1/{LOCATION}/builds/b").document
-        assert found == MessageToDict(type(build).pb(build))
-        assert ask(emulator, "GET", f"/v1/{LOCATION}/builds").document == {"builds": [found]}
+        actual = ask(emulator, "GET", f"/v1/{LOCATION}/builds/b").document
+        assert actual == MessageToDict(type(build).pb(build))
+        assert ask(emulator, "GET", f"/v1/{LOCATION}/builds").document == {"builds": [actual]}
         assert rest.asked == {method.name for method in methods_of(SERVICES[4])}
         clients.channel.close()
 

@@ -28,16 +28,16 @@ TABLE = Routes(SERVICES)
 STATUSES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
 
 
-def found(verb: str, path: str) -> Match:
+def matched(verb: str, path: str) -> Match:
     result = TABLE.find(verb, path)
     assert result is not None
     return result
 
 
-CREATE = found("POST", f"/v1/{PROJECT}/occurrences")
-SIGN = found("POST", f"/v1/{KEY}:asymmetricSign")
-LIST = found("GET", f"/v1/{NOTE}/occurrences")
-UPDATE = found("PATCH", f"/v1/{NOTE}")
+CREATE = matched("POST", f"/v1/{PROJECT}/occurrences")
+SIGN = matched("POST", f"/v1/{KEY}:asymmetricSign")
+LIST = matched("GET", f"/v1/{NOTE}/occurrences")
+UPDATE = matched("PATCH", f"/v1/{NOTE}")
 
 
 def with_payload(text: str) -> Any:
@@ -89,7 +89,7 @@ def test_base64_is_checked_in_lists(body: Any) -> None:
 
 
 def test_maps_are_looked_into() -> None:
-    batch = found("POST", f"/v1/{PROJECT}/notes:batchCreate")
+    batch = matched("POST", f"/v1/{PROJECT}/notes:batchCreate")
     good = {"notes": {"n": {"shortDescription": "s"}}}
     assert parse_request(batch, "", json.dumps(good).encode()).notes["n"].short_description == "s"
     for notes in ({"n": {"shortDescription": 1}}, ["n"]):
@@ -147,7 +147,7 @@ def test_numbers_of_64_bits_are_text_or_numbers() -> None:
 
 
 def test_enums_are_names_or_numbers() -> None:
-    key = found("GET", f"/v1/{KEY}/publicKey")
+    key = matched("GET", f"/v1/{KEY}/publicKey")
     for text in ("DER", "2"):
         assert parse_request(key, f"publicKeyFormat={text}", b"").public_key_format.name == "DER"
     with pytest.raises(Refusal, match="NOTHING"):
@@ -171,11 +171,11 @@ def test_a_query_leads_into_messages_and_knows_booleans() -> None:
     request = parse_request(UPDATE, "note.shortDescription=s&note.relatedNoteNames=a", b"{}")
     assert request.note.short_description == "s"
     assert list(request.note.related_note_names) == ["a"]
-    put = found("POST", f"/v1/{PROJECT}/notes")
+    put = matched("POST", f"/v1/{PROJECT}/notes")
     query = "note.vulnerability.details.isObsolete=true"
     with pytest.raises(Refusal, match="details"):  # a list, which a query cannot lead into
         parse_request(put, query, b"{}")
-    ring = found("POST", f"/v1/{PROJECT}/locations/global/keyRings/r/cryptoKeys")
+    ring = matched("POST", f"/v1/{PROJECT}/locations/global/keyRings/r/cryptoKeys")
     for text, value in (("true", True), ("false", False)):
         query = f"skipInitialVersionCreation={text}"
         assert parse_request(ring, query, b"{}").skip_initial_version_creation is value
@@ -185,7 +185,7 @@ def test_a_query_leads_into_messages_and_knows_booleans() -> None:
 
 def test_the_path_has_the_last_word() -> None:
     body = {"name": "projects/other/attestors/b", "description": "d"}
-    put = found("PUT", f"/v1/{ATTESTOR}")
+    put = matched("PUT", f"/v1/{ATTESTOR}")
     request = parse_request(put, "", json.dumps(body).encode())
     assert (request.attestor.name, request.attestor.description) == (ATTESTOR, "d")
     assert parse_request(LIST, "name=projects/other/notes/m", b"").name == NOTE

@@ -84,7 +84,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clients]:
 def test_keys_and_versions(planted: Clients) -> None:
     states = kms.CryptoKeyVersion.CryptoKeyVersionState
     versions = planted.kms.list_crypto_key_versions(parent=f"{RING}/cryptoKeys/k")
-    assert [(states(one.state).name, one.algorithm.name) for one in versions] == [
+    assert [(states(each.state).name, each.algorithm.name) for each in versions] == [
         ("DISABLED", "EC_SIGN_P384_SHA384"),
         ("ENABLED", "EC_SIGN_P384_SHA384"),
         ("ENABLED", "EC_SIGN_P256_SHA256"),
@@ -135,11 +135,11 @@ def test_policies(planted: Clients) -> None:
 
 
 def test_builds(planted: Clients) -> None:
-    one = planted.builds.get_build(project_id="p", id="one")
-    assert one.name == "projects/p/locations/global/builds/one"
-    assert one.status == cloudbuild.Build.Status.SUCCESS
-    assert one.results.images[0].digest == "sha256:00"
-    assert one.create_time.year == 2026
+    each = planted.builds.get_build(project_id="p", id="one")
+    assert each.name == "projects/p/locations/global/builds/one"
+    assert each.status == cloudbuild.Build.Status.SUCCESS
+    assert each.results.images[0].digest == "sha256:00"
+    assert each.create_time.year == 2026
 
 
 def test_occurrences_are_listed_at_once_with_their_times(planted: Clients) -> None:

@@ -51,10 +51,10 @@ def test_it_is_the_seeds_in_every_location(
     emulator, service = client
     for location in ("global", "us-central1"):
         name = f"locations/{location}/policy"
-        found = service.get_system_policy(name=name)
-        assert found.name == name
-        assert found.update_time.year == 2026
-        [pattern] = found.admission_whitelist_patterns
+        actual = service.get_system_policy(name=name)
+        assert actual.name == name
+        assert actual.update_time.year == 2026
+        [pattern] = actual.admission_whitelist_patterns
         assert pattern.name_pattern == "registry.example/system/**"
     assert [(call.method, call.resource) for call in emulator.calls] == [
         ("GetSystemPolicy", "locations/global/policy"),

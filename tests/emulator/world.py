@@ -122,8 +122,8 @@ class Clients:
 
     def listed(self, text: str = "") -> list[str]:
         """The names that ListNoteOccurrences gives."""
-        found = self.grafeas.list_note_occurrences(name=NOTE, filter=text, retry=None)
-        return [occurrence.name for occurrence in found]
+        actual = self.grafeas.list_note_occurrences(name=NOTE, filter=text, retry=None)
+        return [occurrence.name for occurrence in actual]
 
 
 def payload_for(digest: str = DIGEST) -> bytes:

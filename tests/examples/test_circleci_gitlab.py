@@ -40,9 +40,9 @@ class Job:
         yield from self.environ.items()
 
     def receipts(self, path: str) -> list[dict[str, str]]:
-        found = json.loads((self.folder / path).read_text())["receipts"]
-        assert isinstance(found, list)
-        return found
+        actual = json.loads((self.folder / path).read_text())["receipts"]
+        assert isinstance(actual, list)
+        return actual
 
 
 def circleci(world: World, folder: Path, name: str) -> tuple[Job, dict[str, list[str]]]:
@@ -94,7 +94,7 @@ def test_circleci_with_a_key_in_cloud_kms(kms_world: World, tmp_path: Path) -> N
     job, commands = circleci(kms_world, tmp_path, "kms.yml")
     assert [job.run(command) for command in commands["attest"]] == [0, 0, 0]
     assert (tmp_path / "google").stat().st_mode & 0o077 == 0
-    assert [one["image"] for one in job.receipts("attest/receipts.json")] == [IMAGE]
+    assert [receipt["image"] for receipt in job.receipts("attest/receipts.json")] == [IMAGE]
     assert [job.run(command) for command in commands["deploy"]] == [0]
     assert SET_IMAGE in job.machine.calls("kubectl")
 

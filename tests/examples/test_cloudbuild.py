@@ -95,7 +95,7 @@ def test_to_cloud_run(build: Build, name: str, changes: dict[str, str]) -> None:
     assert f"--image={IMAGE}" in deploy
     assert "--binary-authorization=default" in deploy
     stored = json.loads((build.output / "output").read_text())
-    assert [one["build"] for one in stored["receipts"]] == ["b-1"]
+    assert [receipt["build"] for receipt in stored["receipts"]] == ["b-1"]
 
 
 def test_to_gke(build: Build) -> None:

@@ -130,7 +130,7 @@ class Workflow:
 
     def _attest(self, given: dict[str, str], environ: dict[str, str], file: Path) -> bool:
         """The action, as the runner starts it: without arguments, every input in a variable."""
-        defaults = {key: one.get("default", "") for key, one in ACTION["inputs"].items()}
+        defaults = {key: each.get("default", "") for key, each in ACTION["inputs"].items()}
         assert set(given) <= set(defaults)
         with self.patch.context() as patch:
             for key, value in (defaults | given).items():
@@ -172,14 +172,18 @@ def test_to_gke_only_what_its_policy_admits(start: Callable[..., Workflow]) -> N
 
 def test_a_job_without_the_image_deploys_nothing(start: Callable[..., Workflow]) -> None:
     workflow = start("gke.yml", seed(ATTESTOR))
-    [script] = [one["run"] for one in workflow.document["jobs"]["deploy"]["steps"] if "run" in one]
+    [script] = [
+        step["run"] for step in workflow.document["jobs"]["deploy"]["steps"] if "run" in step
+    ]
     assert workflow.machine.run(script, IMAGE="") != 0
     assert workflow.machine.calls("kubectl") == []
 
 
 def test_to_gke_with_kustomize(start: Callable[..., Workflow]) -> None:
     workflow = start("kustomize.yml", seed(ATTESTOR), image=IMAGE)
-    [script] = [one["run"] for one in workflow.document["jobs"]["deploy"]["steps"] if "run" in one]
+    [script] = [
+        step["run"] for step in workflow.document["jobs"]["deploy"]["steps"] if "run" in step
+    ]
     overlay = workflow.folder / "deploy" / "prod"
     overlay.mkdir(parents=True)
     (overlay / "kustomization.yaml").touch()

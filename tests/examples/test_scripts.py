@@ -65,7 +65,7 @@ VERBS = dict(commands())
 
 
 def flags(command: Any) -> set[str]:
-    every = {flag for one in command.params for flag in [*one.opts, *one.secondary_opts]}
+    every = {flag for param in command.params for flag in [*param.opts, *param.secondary_opts]}
     return {flag for flag in every if flag.startswith("--")} | {"--help"}
 
 
@@ -104,11 +104,11 @@ def test_an_option_in_a_guide_is_one_that_exists(page: Path) -> None:
 
 
 def test_a_variable_in_an_example_is_one_that_is_read() -> None:
-    read = {name for command in VERBS.values() for one in command.params for name in names(one)}
+    read = {name for command in VERBS.values() for param in command.params for name in names(param)}
     for path in [*EXAMPLES.rglob("*"), *GUIDES]:
         if path.is_file() and path.suffix in {".yml", ".yaml", ".sh", ".md"}:
-            found = set(re.findall(r"BINAUTHZ_[A-Z_]+", path.read_text()))
-            assert found <= read | OTHER_VARIABLES, path
+            actual = set(re.findall(r"BINAUTHZ_[A-Z_]+", path.read_text()))
+            assert actual <= read | OTHER_VARIABLES, path
 
 
 def names(parameter: Any) -> list[str]:
@@ -128,7 +128,7 @@ def test_every_pipeline_is_checked_against_its_schema() -> None:
     recipe = (ROOT / "Makefile").read_text()
     for folder, schema in schemas.items():
         start = f"\t@$(BIN)/check-jsonschema --builtin-schema vendor.{schema} "
-        [line] = [one for one in recipe.splitlines() if one.startswith(start)]
+        [line] = [each for each in recipe.splitlines() if each.startswith(start)]
         [pattern] = re.findall(rf"examples/{folder}/(\S+?)\)", line)
         assert set(pipelines(folder)) == set((EXAMPLES / folder).glob(pattern))
 

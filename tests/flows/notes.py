@@ -64,7 +64,7 @@ def signed(payload: bytes | None = None, number: int = 0, image: str = IMAGE) ->
     return Signature(pkix_key(P256, number=number).id, pkix_sign(P256, body, number))
 
 
-def found(result: Result, kind: str) -> list[dict[str, Any]]:
+def entries(result: Result, kind: str) -> list[dict[str, Any]]:
     """The results of that kind in standard output, which is one JSON object."""
     document = json.loads(result.out)
     assert list(document) == [kind, "errors", "emulator"]

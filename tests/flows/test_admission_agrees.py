@@ -121,8 +121,8 @@ class Cloud:
 
 def _message(exported: dict[str, Any]) -> ba.Policy:
     plain = json_format.ParseDict(exported, ba.Policy.pb(ba.Policy()))
-    found: ba.Policy = ba.Policy.wrap(plain)
-    return found
+    actual: ba.Policy = ba.Policy.wrap(plain)
+    return actual
 
 
 ENFORCEMENT = st.sampled_from(["ENFORCED_BLOCK_AND_AUDIT_LOG", "DRYRUN_AUDIT_LOG_ONLY"])
@@ -202,17 +202,17 @@ def test_they_admit_and_deny_the_same_in_the_same_words(
     verdicts = Cloud(said).admission(policy, system_policy).verdicts(IMAGES, pod)
     ours = Policy.from_mapping(policy, "policy")
     unsaid = ours.scope is not None and request.of(ours.scope) is None
-    for image, found in zip(IMAGES, verdicts, strict=True):
+    for image, actual in zip(IMAGES, verdicts, strict=True):
         decision = evaluate(
             ours, image, request, verdict, SystemPolicy.from_mapping(system_policy, "system")
         )
-        assert found.image == decision.image
+        assert actual.image == decision.image
         if unsaid and decision.rule is not None:
             # Who asks ahead is warned; who wants to run is refused.
-            assert found.denial.endswith(", and the review says none")
-            assert found.enforced
+            assert actual.denial.endswith(", and the review says none")
+            assert actual.enforced
             assert any("was not given" in warning for warning in decision.warnings)
             continue
         event(f"denial: {bool(decision.denial)}, admitted: {decision.admitted}")
-        assert found.denial == decision.denial
-        assert (not found.denial or not found.enforced) is decision.admitted
+        assert actual.denial == decision.denial
+        assert (not actual.denial or not actual.enforced) is decision.admitted

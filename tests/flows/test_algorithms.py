@@ -221,7 +221,7 @@ def test_a_signature_made_elsewhere_is_verified_and_stored(
     assert receipt["status"] == "created"
     held = stored(world, receipt["occurrence"])
     assert held.serialized_payload == base64.b64decode(made["payload"])
-    assert [one.signature for one in held.signatures] == [base64.b64decode(made["signature"])]
+    assert [each.signature for each in held.signatures] == [base64.b64decode(made["signature"])]
 
 
 def assert_refused(world: World, key_id: str, folder: Path) -> None:

@@ -216,14 +216,18 @@ def test_what_exists_is_told_as_it_is_stored(make_world: Callable[..., World]) -
     """Signed by two keys, over a payload of another layout, about another name of the digest."""
     keys = [Algorithm.ECDSA_P256_SHA256, Algorithm.ECDSA_P384_SHA384]
     public = [
-        {"pem": public_pem(make_private_key(one)), "algorithm": one.name, "id": f"urn:{one.name}"}
-        for one in keys
+        {
+            "pem": public_pem(make_private_key(each)),
+            "algorithm": each.name,
+            "id": f"urn:{each.name}",
+        }
+        for each in keys
     ]
-    seed = attestor_seed(*({"pkix": one} for one in public))
+    seed = attestor_seed(*({"pkix": each} for each in public))
     elsewhere = ImageRef.parse(f"docker.io/library/web@{DIGEST}")
     payload = json.dumps(json.loads(Payload.of(elsewhere).to_bytes())).encode()
     signatures = [
-        {"publicKeyId": f"urn:{one.name}", "signature": pkix_sign(one, payload)} for one in keys
+        {"publicKeyId": f"urn:{each.name}", "signature": pkix_sign(each, payload)} for each in keys
     ]
     stored = {
         "name": "projects/other/occurrences/both",
@@ -232,8 +236,8 @@ def test_what_exists_is_told_as_it_is_stored(make_world: Callable[..., World]) -
         "attestation": {"serializedPayload": payload, "signatures": signatures},
     }
     world = make_world(seed | {"occurrences": [encoded(stored)]})
-    for number, one in enumerate(keys):
-        signer = pkix_signer(one)
+    for number, each in enumerate(keys):
+        signer = pkix_signer(each)
         connection = Connection(world.clock, {}, world.emulator.grpc_address)
         image, attestor = ImageRef.parse(IMAGE), AttestorName.parse(ATTESTOR)
         *_, receipt = attest([image], [attestor], signer, connection, Settings())
@@ -249,9 +253,9 @@ def encoded(value: Any) -> Any:
         case bytes():
             return base64.b64encode(value).decode()
         case list():
-            return [encoded(one) for one in value]
+            return [encoded(each) for each in value]
         case dict():
-            return {key: encoded(one) for key, one in value.items()}
+            return {key: encoded(each) for key, each in value.items()}
     return value
 
 
@@ -266,7 +270,7 @@ def test_every_image_is_attested_for_every_attestor_in_the_order_given(
     arguments = ["--attestor", ATTESTOR, "--attestor", other, "--format", "json"]
     result = world.run("attest", *images, *arguments)
     assert result.code == 0
-    pairs = [(one["image"], one["attestor"]) for one in result.document["receipts"]]
+    pairs = [(receipt["image"], receipt["attestor"]) for receipt in result.document["receipts"]]
     assert pairs == [(ref, attestor) for ref in images for attestor in (ATTESTOR, other)]
     assert world.count("GetAttestor") == 2
     assert world.count("CreateOccurrence") == 20
@@ -287,9 +291,11 @@ def test_an_attestor_that_is_missing_does_not_stop_the_others(kms_world: World) 
     result = kms_world.attest(images[1], "--attestor", missing)
     assert result.code == 5
     receipts, errors = result.document["receipts"], result.document["errors"]
-    assert [(one["image"], one["status"]) for one in receipts] == [(i, "created") for i in images]
-    assert [one["image"] for one in errors] == images
-    assert {(one["attestor"], one["exit_code"]) for one in errors} == {(missing, 5)}
+    assert [(receipt["image"], receipt["status"]) for receipt in receipts] == [
+        (i, "created") for i in images
+    ]
+    assert [each["image"] for each in errors] == images
+    assert {(each["attestor"], each["exit_code"]) for each in errors} == {(missing, 5)}
 
 
 def test_an_image_named_twice_is_attested_once(kms_world: World) -> None:

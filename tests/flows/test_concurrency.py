@@ -130,7 +130,7 @@ def test_an_attestor_that_is_given_twice_is_read_once(make_world: Callable[..., 
     connection = Connection(world.clock, {}, world.emulator.grpc_address)
     signer = Watched(lambda _: None)
     events = list(attest(IMAGES[:1], [NAME, NAME], signer, connection, Settings()))
-    assert len([one for one in events if isinstance(one, Receipt)]) == 1
+    assert len([each for each in events if isinstance(each, Receipt)]) == 1
     assert world.count("GetAttestor") == world.count("CreateOccurrence") == 1
 
 

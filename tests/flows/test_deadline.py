@@ -128,7 +128,7 @@ def test_a_registry_that_does_not_answer(
     verb: str, way: stalling.Behaviour, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with stalling.stalling(way) as host:
-        arguments = tuple(one.format(host=host) for one in REGISTRY_VERBS[verb])
+        arguments = tuple(registry_verb.format(host=host) for registry_verb in REGISTRY_VERBS[verb])
         ended_in_time(arguments, capfd, host)
 
 
@@ -136,7 +136,13 @@ def test_a_registry_that_does_not_answer(
 def test_a_registry_whose_answer_has_no_end(verb: str, capfd: pytest.CaptureFixture[str]) -> None:
     """Which is known before any deadline: it is larger than a manifest may be."""
     with stalling.stalling(stalling.endless) as host:
-        assert main([one.format(host=host) for one in REGISTRY_VERBS[verb]], SystemClock()) == 6
+        assert (
+            main(
+                [registry_verb.format(host=host) for registry_verb in REGISTRY_VERBS[verb]],
+                SystemClock(),
+            )
+            == 6
+        )
     assert f"http://{host} answered with more than" in capfd.readouterr().err
 
 

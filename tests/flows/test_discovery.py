@@ -46,9 +46,9 @@ def discovered(result: Result) -> list[dict[str, Any]]:
 def test_discover_shows_what_attest_would_attest(kms_world: World, tmp_path: Path) -> None:
     record = tmp_path / "build.json"
     record.write_text(json.dumps(RECORD))
-    [found] = discovered(kms_world.run("discover", "--from-file", str(record), "--format", "json"))
-    assert (found["image"], found["digest"]) == (IMAGE, DIGEST)
-    assert str(record) in found["origin"]["source"]
+    [actual] = discovered(kms_world.run("discover", "--from-file", str(record), "--format", "json"))
+    assert (actual["image"], actual["digest"]) == (IMAGE, DIGEST)
+    assert str(record) in actual["origin"]["source"]
     assert kms_world.methods == []
 
 
@@ -123,9 +123,9 @@ def test_a_record_is_found_in_the_workspace(
         arguments = []
         monkeypatch.setenv("GITHUB_ACTIONS", "true")
         monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
-    [found] = discovered(kms_world.run("discover", *arguments, "--format", "json"))
-    assert found["image"] == IMAGE
-    assert "metadata.json" in found["origin"]["source"]
+    [actual] = discovered(kms_world.run("discover", *arguments, "--format", "json"))
+    assert actual["image"] == IMAGE
+    assert "metadata.json" in actual["origin"]["source"]
 
 
 def test_two_records_in_the_workspace_are_listed_and_refused(
@@ -160,8 +160,8 @@ def test_in_a_running_build_its_record_names_what_a_file_does_not(
     monkeypatch.setenv("LOCATION", "europe-west1")
     monkeypatch.setenv("BUILD_ID", BUILD.rpartition("/")[2])
     arguments = ["--from-file", str(tmp_path / "digest"), "--format", "json"]
-    [found] = discovered(world.run("discover", *arguments))
-    assert found["image"] == IMAGE
+    [actual] = discovered(world.run("discover", *arguments))
+    assert actual["image"] == IMAGE
     assert world.methods == ["GetBuild"]
     for named in (["--metadata", json.dumps(RECORD)], [*arguments, "--image", NAME]):
         assert world.run("discover", *named).code == 0
@@ -188,8 +188,8 @@ def test_standard_input_is_called_by_its_name(
 ) -> None:
     stdin = io.TextIOWrapper(io.BytesIO(json.dumps(RECORD).encode()))
     monkeypatch.setattr("sys.stdin", stdin)
-    [found] = discovered(kms_world.run("discover", "--from-file", "-", "--format", "json"))
-    assert found["origin"]["source"].startswith("standard input")
+    [actual] = discovered(kms_world.run("discover", "--from-file", "-", "--format", "json"))
+    assert actual["origin"]["source"].startswith("standard input")
 
 
 def test_platforms_that_are_none(kms_world: World) -> None:
@@ -255,7 +255,7 @@ def test_a_file_of_any_bytes_ends_in_a_digest_that_it_holds_or_a_clear_error(
     document = json.loads(result.out)
     assert result.code == (2 if document["errors"] else 0)
     assert bool(document["errors"]) != bool(document["images"])
-    assert all(one["digest"].encode() in content for one in document["images"])
+    assert all(each["digest"].encode() in content for each in document["images"])
 
 
 def test_a_build_by_its_id_alone_is_in_the_region_of_the_step(
@@ -264,8 +264,8 @@ def test_a_build_by_its_id_alone_is_in_the_region_of_the_step(
     world = make_world(build_seed())
     monkeypatch.setenv("LOCATION", "europe-west1")
     arguments = ["--build", BUILD.rpartition("/")[2], "--project", PROJECT, "--format", "json"]
-    [found] = discovered(world.run("discover", *arguments))
-    assert found["image"] == IMAGE
+    [actual] = discovered(world.run("discover", *arguments))
+    assert actual["image"] == IMAGE
 
 
 def test_a_signature_made_elsewhere_is_for_one_image(kms_world: World, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from step.model.attestation import Signature
-from tests.flows.notes import errors, found, public, put, signed, together
+from tests.flows.notes import entries, errors, public, put, signed, together
 from tests.policies import REQUIRE, policy
 from tests.world import ATTESTOR, IMAGE, NOTE, PROJECT, Result, World, attestor_seed
 
@@ -42,7 +42,7 @@ def ask(world: World, verb: str, *arguments: str) -> Result:
 def test_it_is_warned_of(copied: World, verb: str) -> None:
     result = ask(copied, verb)
     assert (result.code, errors(result)) == (0, [])
-    warnings = {text for one in found(result, "verdicts") for text in one["warnings"]}
+    warnings = {text for verdict in entries(result, "verdicts") for text in verdict["warnings"]}
     assert len(warnings) == 1
     [warning] = warnings
     assert f"{ATTESTOR} and {SECOND} list the same key" in warning
@@ -52,9 +52,9 @@ def test_it_is_warned_of(copied: World, verb: str) -> None:
 @pytest.mark.parametrize("verb", ["verify", "gate"])
 def test_one_signature_is_not_two(copied: World, verb: str) -> None:
     result = ask(copied, verb, DISTINCT)
-    verdicts = found(result, "verdicts")
+    verdicts = entries(result, "verdicts")
     assert (result.code, errors(result)) == (3, [])
-    assert [one["verified"] for one in verdicts] == [True, False]
+    assert [each["verified"] for each in verdicts] == [True, False]
     assert "counts for another attestor already" in verdicts[1]["reason"]
 
 
@@ -72,7 +72,7 @@ def test_of_three_that_share_one_key_two_are_a_no(make_world: Callable[..., Worl
         put(world, signed(), note=where)
     result = ask(world, "verify", "--attestor", third, DISTINCT)
     assert result.code == 3
-    assert [one["verified"] for one in found(result, "verdicts")] == [True, False, False]
+    assert [verdict["verified"] for verdict in entries(result, "verdicts")] == [True, False, False]
 
 
 def test_a_key_that_is_listed_twice_is_needed_once(make_world: Callable[..., World]) -> None:
@@ -88,7 +88,7 @@ def test_a_no_of_one_stays_its_own(make_world: Callable[..., World]) -> None:
     world = make_world(together(attestor_seed(public()), attestor_seed(public(), name=SECOND)))
     put(world, signed())
     result = ask(world, "verify", DISTINCT)
-    reasons = [one["reason"] for one in found(result, "verdicts")]
+    reasons = [verdict["reason"] for verdict in entries(result, "verdicts")]
     assert reasons == [None, "no attestation verifies"]
 
 
@@ -98,7 +98,7 @@ def test_attestors_that_share_nothing_are_not_warned_of(make_world: Callable[...
     put(world, signed(number=1), note=SECOND_NOTE)
     result = ask(world, "verify", DISTINCT)
     assert result.code == 0
-    assert [one["warnings"] for one in found(result, "verdicts")] == [[], []]
+    assert [verdict["warnings"] for verdict in entries(result, "verdicts")] == [[], []]
     assert "same key" not in result.err
 
 

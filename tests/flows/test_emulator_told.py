@@ -118,14 +118,14 @@ def test_all_that_is_left_behind_says_so(
     result = kms_world.run(*verb, IMAGE, *named, "--format", "json", *file)
     documents = [result.out, (build / "output").read_text()]
     documents += [(tmp_path / "file.json").read_text()] if file else []
-    found = read_outputs(output.read_text())
-    assert found["emulator"] == "true"
-    for text in (*documents, found["receipts"]):
+    actual = read_outputs(output.read_text())
+    assert actual["emulator"] == "true"
+    for text in (*documents, actual["receipts"]):
         document = json.loads(text)
         assert document["emulator"] is True
-        assert all(one["emulator"] is True for one in document.get("receipts", []))
+        assert all(receipt["emulator"] is True for receipt in document.get("receipts", []))
     assert summary.read_text().startswith("**An emulator said this, not Google Cloud.**\n")
-    told = [one for one in commands(result.err) if one.name == "warning"]
+    told = [command for command in commands(result.err) if command.name == "warning"]
     assert len(told) == 1
     assert "not to Google Cloud" in told[0].data
 

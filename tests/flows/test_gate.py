@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from step.model.attestation import Signature
-from tests.flows.notes import KEY_ID, errors, found, public, put, signed, together
+from tests.flows.notes import KEY_ID, entries, errors, public, put, signed, together
 from tests.world import ATTESTOR, IMAGE, Result, World, attestor_seed, image
 
 MakeWorld = Callable[..., World]
@@ -44,9 +44,9 @@ class Programs:
 
 @pytest.fixture
 def programs(monkeypatch: pytest.MonkeyPatch) -> Programs:
-    found = Programs()
-    monkeypatch.setattr("os.execvpe", found.execvpe)
-    return found
+    actual = Programs()
+    monkeypatch.setattr("os.execvpe", actual.execvpe)
+    return actual
 
 
 @pytest.fixture
@@ -87,7 +87,8 @@ def test_a_yes_starts_the_command_with_the_image(note: World, programs: Programs
     streams = note.capture.readouterr()
     assert streams.out == "", "it is the command's"
     assert [
-        one["verified"] for one in json.loads(streams.err[streams.err.index("{") :])["verdicts"]
+        verdict["verified"]
+        for verdict in json.loads(streams.err[streams.err.index("{") :])["verdicts"]
     ] == [True, True]
 
 
@@ -108,7 +109,7 @@ def test_without_a_command_a_yes_is_the_exit_code(note: World, programs: Program
     put(note, signed())
     result = gate(note)
     assert (result.code, programs.run) == (0, [])
-    assert found(result, "verdicts")[0]["verified"]
+    assert entries(result, "verdicts")[0]["verified"]
     assert note.clock.elapsed() == timedelta(0)
 
 
@@ -122,7 +123,7 @@ def test_it_holds_until_the_second_attests(make_world: MakeWorld, programs: Prog
     result = gate(world, "--attestor", TESTED, "--timeout", "30s", command=["start"])
     assert (result.code, programs.run) == (3, [])
     assert world.clock.elapsed() == timedelta(seconds=30)
-    assert [one["verified"] for one in found(result, "verdicts")] == [True, False]
+    assert [verdict["verified"] for verdict in entries(result, "verdicts")] == [True, False]
 
     def attest() -> None:
         put(world, second, note=TESTED_NOTE)
@@ -206,8 +207,8 @@ def test_what_was_not_answered_with_yes_starts_nothing(
     result = gate(note, "--timeout", "2m", command=command)
     assert (result.code, programs.run) == (code, [])
     assert (note.clock.elapsed() >= timedelta(minutes=2)) is waits
-    verdicts = found(result, "verdicts")
-    assert not any(one["verified"] for one in verdicts)
+    verdicts = entries(result, "verdicts")
+    assert not any(each["verified"] for each in verdicts)
     assert bool(errors(result)) is not bool(verdicts)
 
 

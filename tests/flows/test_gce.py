@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CLOUD_INIT: dict[str, Any] = yaml.safe_load(
     (ROOT / "examples" / "gce" / "cloud-init.yaml").read_text()
 )
-FILES = {one["path"]: one["content"] for one in CLOUD_INIT["write_files"]}
+FILES = {write_file["path"]: write_file["content"] for write_file in CLOUD_INIT["write_files"]}
 SCRIPT = FILES["/etc/binauthz/gate.sh"]
 TESTED = "projects/my-project/attestors/tested"
 TESTED_NOTE = "projects/my-project/notes/tested"

@@ -11,7 +11,7 @@ import pytest
 from step.model.attestation import Signature
 from step.model.bounds import KEY_BYTES, PAYLOAD_BYTES, RECEIVED_BYTES, SIGNATURE_BYTES, SIGNATURES
 from step.model.payload import Payload
-from tests.flows.notes import KEY_ID, errors, found, public, put, signed
+from tests.flows.notes import KEY_ID, entries, errors, public, put, signed
 from tests.keys import PgpKind, pgp_expired, pgp_key, pgp_public, pgp_secret, pgp_sign, pgp_tsk
 from tests.world import ATTESTOR, IMAGE, World, attestor_seed, image
 
@@ -68,7 +68,7 @@ def verdict(world: World, verb: str, *arguments: str) -> tuple[int, list[dict[st
     result = world.run(verb, *arguments, *NAMED, "--format", "json")
     assert errors(result) == []
     assert "bug" not in result.err
-    return result.code, found(result, "attestations" if verb == "list" else "verdicts")
+    return result.code, entries(result, "attestations" if verb == "list" else "verdicts")
 
 
 @pytest.mark.parametrize("verb", ["verify", "gate"])
@@ -76,19 +76,19 @@ def test_the_good_one_is_found_among_them(note: World, verb: str) -> None:
     plant(note)
     put(note, signed())
     plant(note, b"{ }")
-    code, [one] = verdict(note, verb, IMAGE)
-    assert (code, one["verified"]) == (0, True)
-    held = [judged for judged in one["attestations"] if judged["verified"]]
+    code, [each] = verdict(note, verb, IMAGE)
+    assert (code, each["verified"]) == (0, True)
+    held = [judged for judged in each["attestations"] if judged["verified"]]
     assert [judged["public_key_id"] for judged in held] == [KEY_ID]
-    refused = [judged for judged in one["attestations"] if not judged["verified"]]
+    refused = [judged for judged in each["attestations"] if not judged["verified"]]
     assert len(refused) == 2 * (len(HOSTILE) + 3)  # "garbage" has two signatures
     assert all(judged["reason"] and len(judged["reason"]) <= 500 for judged in refused)
 
 
 def test_they_are_no_yes_and_no_error(note: World) -> None:
     plant(note)
-    code, [one] = verdict(note, "verify", IMAGE)
-    assert (code, one["verified"], one["reason"]) == (3, False, "no attestation verifies")
+    code, [each] = verdict(note, "verify", IMAGE)
+    assert (code, each["verified"], each["reason"]) == (3, False, "no attestation verifies")
     assert verdict(note, "list")[0] == 0
 
 
@@ -96,7 +96,7 @@ def test_they_change_nothing_for_another_image(note: World) -> None:
     plant(note)
     put(note, signed(image=str(OTHER)), image=str(OTHER))
     code, verdicts = verdict(note, "verify", IMAGE, str(OTHER))
-    assert (code, [one["verified"] for one in verdicts]) == (3, [False, True])
+    assert (code, [each["verified"] for each in verdicts]) == (3, [False, True])
 
 
 def test_an_image_that_they_wait_for_is_attested_all_the_same(
@@ -136,8 +136,8 @@ def test_a_key_that_is_no_use_hides_no_other(make_world: Callable[..., World]) -
     expired = str(pgp_expired(pgp_tsk(KIND)).extract_certificate())
     world = make_world(attestor_seed({"pgp": {"armored": expired}}, public()))
     put(world, Signature(PGP_ID, pgp_sign(KIND, PAYLOAD)), signed())
-    code, [one] = verdict(world, "verify", IMAGE)
-    bad, good = one["attestations"]
+    code, [each] = verdict(world, "verify", IMAGE)
+    bad, good = each["attestations"]
     assert (code, bad["verified"], good["verified"]) == (0, False, True)
     assert f"the OpenPGP key {PGP_ID} expired on" in bad["reason"]
 

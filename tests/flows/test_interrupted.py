@@ -72,7 +72,7 @@ def test_an_image_that_one_attestor_of_two_attested_is_no_output(
     world.clock.when_it_passes = end
     result = world.attest("--attestor", SECOND, "--timeout", "1h")
     assert result.code == 130
-    assert [one["status"] for one in result.document["receipts"]] == ["existing"]
+    assert [receipt["status"] for receipt in result.document["receipts"]] == ["existing"]
     assert (outputs()["status"], outputs()["image"], outputs()["images"]) == ("failed", "", "")
 
 
@@ -213,4 +213,4 @@ def test_list_and_discover_say_that_they_were_ended(
     result = kms_world.run(*command, "--format", "json")
     document = json.loads(result.out)
     assert (result.code, document[kind]) == (130, [])
-    assert [one["message"] for one in document["errors"]] == ["interrupted"]
+    assert [error["message"] for error in document["errors"]] == ["interrupted"]

@@ -11,7 +11,7 @@ from grafeas import grafeas_v1
 
 from step.emulator import faults
 from step.model.attestation import Signature
-from tests.flows.notes import KEY_ID, OTHER_ID, errors, found, public, put, signed, together
+from tests.flows.notes import KEY_ID, OTHER_ID, entries, errors, public, put, signed, together
 from tests.world import ATTESTOR, IMAGE, PROJECT, World, attestor_seed, image
 
 OTHER = str(image("f"))
@@ -25,21 +25,21 @@ def note(make_world: Callable[..., World]) -> World:
 def listed(world: World, *arguments: str) -> list[dict[str, Any]]:
     result = world.run("list", *arguments, "--attestor", ATTESTOR, "--format", "json")
     assert (result.code, errors(result)) == (0, [])
-    return found(result, "attestations")
+    return entries(result, "attestations")
 
 
 def test_of_an_image_an_attestor_and_a_key(note: World) -> None:
-    one = put(note, signed())
+    each = put(note, signed())
     two = put(note, signed(number=1))
     bad = put(note, Signature(KEY_ID, b"bad"))
     other = put(note, signed(image=OTHER), image=OTHER)
-    assert [found["occurrence"] for found in listed(note)] == [one, two, bad, other]
-    assert [found["verified"] for found in listed(note)] == [True, True, False, True]
-    assert [found["occurrence"] for found in listed(note, IMAGE)] == [one, two, bad]
-    assert [found["occurrence"] for found in listed(note, OTHER)] == [other]
-    by_key = [found["occurrence"] for found in listed(note, IMAGE, "--public-key-id", KEY_ID)]
-    assert by_key == [one, bad]
-    assert [one["occurrence"] for one in listed(note, "--public-key-id", OTHER_ID)] == [two]
+    assert [actual["occurrence"] for actual in listed(note)] == [each, two, bad, other]
+    assert [actual["verified"] for actual in listed(note)] == [True, True, False, True]
+    assert [actual["occurrence"] for actual in listed(note, IMAGE)] == [each, two, bad]
+    assert [actual["occurrence"] for actual in listed(note, OTHER)] == [other]
+    by_key = [actual["occurrence"] for actual in listed(note, IMAGE, "--public-key-id", KEY_ID)]
+    assert by_key == [each, bad]
+    assert [each["occurrence"] for each in listed(note, "--public-key-id", OTHER_ID)] == [two]
     assert listed(note, "--public-key-id", "urn:nobody") == []
 
 
@@ -127,8 +127,8 @@ def test_what_could_not_be_asked(note: World, fault: str, code: int) -> None:
     note.emulator.fail(fault)
     result = note.run("list", "--attestor", ATTESTOR, "--format", "json")
     assert result.code == code
-    assert found(result, "attestations") == []
-    assert [one["attestor"] for one in errors(result)] == [ATTESTOR]
+    assert entries(result, "attestations") == []
+    assert [each["attestor"] for each in errors(result)] == [ATTESTOR]
     assert "error: " in result.err
 
 
@@ -138,7 +138,7 @@ def test_what_was_read_before_a_failure_is_shown(note: World) -> None:
         "list", "--attestor", ATTESTOR, "--attestor", ATTESTOR + "-2", "--format", "json"
     )
     assert result.code == 5
-    assert len(found(result, "attestations")) == 1
+    assert len(entries(result, "attestations")) == 1
 
 
 def test_attestors_come_in_the_order_they_were_named(make_world: Callable[..., World]) -> None:
@@ -147,8 +147,8 @@ def test_attestors_come_in_the_order_they_were_named(make_world: Callable[..., W
     for name in names:
         put(world, signed(), note=name.replace("attestors", "notes"))
     given = [word for name in names for word in ("--attestor", name)]
-    entries = found(world.run("list", *given, "--format", "json"), "attestations")
-    assert [one["attestor"] for one in entries] == names
+    attestations = entries(world.run("list", *given, "--format", "json"), "attestations")
+    assert [each["attestor"] for each in attestations] == names
 
 
 @pytest.mark.parametrize(
@@ -175,15 +175,18 @@ def test_of_a_key_alone(make_world: Callable[..., World]) -> None:
             attestor_seed(public(1), name=third),
         )
     )
-    one = put(world, signed())
+    each = put(world, signed())
     two = put(world, signed(), note=name.replace("/attestors/", "/notes/"))
     put(world, signed(number=1), note=third.replace("/attestors/", "/notes/"))
     arguments = ("list", "--public-key-id", KEY_ID, "--project", PROJECT, "--format", "json")
-    shown = found(world.run(*arguments), "attestations")
-    assert {entry["occurrence"]: entry["attestor"] for entry in shown} == {one: ATTESTOR, two: name}
+    shown = entries(world.run(*arguments), "attestations")
+    assert {entry["occurrence"]: entry["attestor"] for entry in shown} == {
+        each: ATTESTOR,
+        two: name,
+    }
     assert world.count("GetAttestor") == 2
     assert [
-        entry["occurrence"] for entry in found(world.run(*arguments, OTHER), "attestations")
+        entry["occurrence"] for entry in entries(world.run(*arguments, OTHER), "attestations")
     ] == []
 
 
@@ -203,5 +206,5 @@ def test_every_page_of_attestors_is_read(
     world = make_world(together(*seeds))
     put(world, signed(), note=names[2].replace("/attestors/", "/notes/"))
     shown = world.run("list", "--public-key-id", KEY_ID, "--project", PROJECT, "--format", "json")
-    assert [one["attestor"] for one in found(shown, "attestations")] == [names[2]]
+    assert [attestation["attestor"] for attestation in entries(shown, "attestations")] == [names[2]]
     assert world.count("ListAttestors") == 2

@@ -53,7 +53,7 @@ class Cluster:
         status = self.endpoint.review(image_review(*images), path)
         arguments = ("--project", PROJECT, "--cluster", self.name, "--format", "json")
         checked = self.world.run("policy", "check", *images, *arguments)
-        denials = [one["denial"] for one in json.loads(checked.out)["decisions"]]
+        denials = [decision["denial"] for decision in json.loads(checked.out)["decisions"]]
         said = str(response.get("status", {}).get("message", ""))
         assert said == status.get("reason", "") == ". ".join(filter(None, denials))
         assert response["allowed"] is status["allowed"] is (checked.code == 0) is (not said)

@@ -60,29 +60,29 @@ def attestation(signature: bytes, key_id: str = KEY_ID, about: str = IMAGE) -> d
 
 
 def answer(result: Result) -> dict[str, Any]:
-    found = json.loads(result.out)
-    assert list(found) == ["decisions", "errors", "emulator"]
-    assert isinstance(found, dict)
-    return found
+    document = json.loads(result.out)
+    assert list(document) == ["decisions", "errors", "emulator"]
+    assert isinstance(document, dict)
+    return document
 
 
 def decision(result: Result, code: int) -> dict[str, Any]:
     """The only decision; there is no error beside it."""
     assert result.code == code
     assert answer(result)["errors"] == []
-    [found] = answer(result)["decisions"]
-    assert isinstance(found, dict)
-    assert found["admitted"] is (code == 0)
-    return found
+    [actual] = answer(result)["decisions"]
+    assert isinstance(actual, dict)
+    assert actual["admitted"] is (code == 0)
+    return actual
 
 
 def error(result: Result, code: int) -> dict[str, Any]:
     """The only error; there is no decision beside it."""
     assert answer(result)["decisions"] == []
-    [found] = answer(result)["errors"]
-    assert (result.code, found["exit_code"]) == (code, code)
-    assert found["hint"]
-    return dict(found)
+    [actual] = answer(result)["errors"]
+    assert (result.code, actual["exit_code"]) == (code, code)
+    assert actual["hint"]
+    return dict(actual)
 
 
 def test_denied_with_a_forged_attestation_then_attested_and_admitted(
@@ -134,9 +134,9 @@ def test_everything_is_asked_once_and_nothing_is_written(make_world: Callable[..
     before = len(world.methods)
     result = world.run(*CHECK, IMAGE, OTHER, IMAGE, f"{PROJECT}.io/web:v1", "--format", "json")
     assert result.code == 3
-    found = answer(result)["decisions"]
-    assert [one["admitted"] for one in found] == [True, False, False]
-    assert found[2]["attestors"][0]["reason"].startswith("Expected digest with sha256 scheme")
+    actual = answer(result)["decisions"]
+    assert [each["admitted"] for each in actual] == [True, False, False]
+    assert actual[2]["attestors"][0]["reason"].startswith("Expected digest with sha256 scheme")
     assert world.methods[before:] == [
         "GetPolicy",
         "GetAttestor",
@@ -202,11 +202,11 @@ def test_what_could_not_be_asked_is_neither_yes_nor_no(
     world.attest()
     world.emulator.fail(f"{method}={status}")
     result = world.run(*CHECK, IMAGE, "--format", "json")
-    found = error(result, code)
-    assert found["image"] == (None if method == "GetPolicy" else IMAGE)
+    actual = error(result, code)
+    assert actual["image"] == (None if method == "GetPolicy" else IMAGE)
     assert ("for: " + IMAGE in result.err) is (method != "GetPolicy")
     if code == 4:
-        assert "roles/" in found["hint"]
+        assert "roles/" in actual["hint"]
 
 
 def test_an_attestor_that_could_not_be_asked_is_told_beside_one_that_denies(
@@ -226,7 +226,7 @@ def test_an_attestor_that_could_not_be_asked_is_told_beside_one_that_denies(
     assert f"rejected    {second} lists no key" in result.out
     world.emulator.fail("GetAttestor=PERMISSION_DENIED:1")
     verdicts = decision(world.run(*CHECK, IMAGE, "--format", "json"), 3)["attestors"]
-    assert [one["verified"] for one in verdicts] == [False, False]
+    assert [each["verified"] for each in verdicts] == [False, False]
     assert verdicts[0]["reason"].startswith("could not be asked")
 
 

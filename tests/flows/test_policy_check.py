@@ -19,9 +19,9 @@ BY_CLUSTER = {"default": DENY, "clusterAdmissionRules": {CLUSTER: REQUIRE}}
 
 
 def answer(result: Result) -> dict[str, Any]:
-    found = json.loads(result.out)
-    assert isinstance(found, dict)
-    return found
+    document = json.loads(result.out)
+    assert isinstance(document, dict)
+    return document
 
 
 def test_the_step_can_say_that_a_cluster_will_admit_the_image(
@@ -29,16 +29,16 @@ def test_the_step_can_say_that_a_cluster_will_admit_the_image(
 ) -> None:
     world = make_world(seed(**BY_CLUSTER))
     result = world.attest("--policy-check", "--cluster", CLUSTER)
-    found = answer(result)
+    document = answer(result)
     assert result.code == 0
-    assert list(found) == ["receipts", "errors", "decisions", "emulator"]
-    assert [one["status"] for one in found["receipts"]] == ["created"]
-    [decision] = found["decisions"]
+    assert list(document) == ["receipts", "errors", "decisions", "emulator"]
+    assert [receipt["status"] for receipt in document["receipts"]] == ["created"]
+    [decision] = document["decisions"]
     assert decision["admitted"] is True
     assert decision["image"] == IMAGE
     assert decision["by"] == f"cluster admission rule for {CLUSTER}"
-    assert [one["attestor"] for one in decision["attestors"]] == [ATTESTOR]
-    assert decision["attestors"][0]["occurrence"] == found["receipts"][0]["occurrence"]
+    assert [each["attestor"] for each in decision["attestors"]] == [ATTESTOR]
+    assert decision["attestors"][0]["occurrence"] == document["receipts"][0]["occurrence"]
     assert decision["warnings"] == []
     assert world.methods.index("GetPolicy") < world.methods.index("CreateOccurrence")
 
@@ -66,11 +66,11 @@ def test_a_denial_is_a_no_and_the_attestation_stays(
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     world = make_world(seed(**BY_CLUSTER))
     result = world.attest("--policy-check", *cluster)
-    found = answer(result)
+    document = answer(result)
     assert result.code == 3
-    assert [one["status"] for one in found["receipts"]] == ["created"]
-    assert [one["admitted"] for one in found["decisions"]] == [False]
-    [error] = found["errors"]
+    assert [receipt["status"] for receipt in document["receipts"]] == ["created"]
+    assert [decision["admitted"] for decision in document["decisions"]] == [False]
+    [error] = document["errors"]
     assert (error["image"], error["attestor"], error["exit_code"]) == (IMAGE, None, 3)
     assert f"not admitted by projects/{PROJECT}/policy" in error["message"]
     assert "Denied by always_deny admission rule" in error["message"]
@@ -129,10 +129,10 @@ def test_what_was_not_attested_is_not_evaluated(make_world: Callable[..., World]
     world = make_world(seed())
     world.emulator.fail("CreateOccurrence=PERMISSION_DENIED:1")
     other = str(image("7"))
-    found = answer(world.attest(other, "--policy-check"))
-    assert len(found["errors"]) == len(found["decisions"]) == len(found["receipts"]) == 1
-    assert found["decisions"][0]["image"] == found["receipts"][0]["image"]
-    assert found["decisions"][0]["image"] != found["errors"][0]["image"]
+    document = answer(world.attest(other, "--policy-check"))
+    assert len(document["errors"]) == len(document["decisions"]) == len(document["receipts"]) == 1
+    assert document["decisions"][0]["image"] == document["receipts"][0]["image"]
+    assert document["decisions"][0]["image"] != document["errors"][0]["image"]
 
 
 def test_what_one_attestor_of_two_could_not_attest_is_not_evaluated(
@@ -170,10 +170,10 @@ def test_an_attestor_that_cannot_be_asked_leaves_it_undecided(
     )
     world.client(ba.BinauthzManagementServiceV1Client).delete_attestor(name=OTHER_ATTESTOR)
     result = world.attest("--policy-check")
-    found = answer(result)
+    document = answer(result)
     assert result.code == 5
-    assert "decisions" not in found
-    assert [one["image"] for one in found["errors"]] == [IMAGE]
+    assert "decisions" not in document
+    assert [error["image"] for error in document["errors"]] == [IMAGE]
 
 
 @pytest.mark.parametrize(

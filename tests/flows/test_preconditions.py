@@ -35,9 +35,9 @@ def limits(tmp_path: Path) -> tuple[str, str]:
 
 
 def answer(result: Result) -> dict[str, Any]:
-    found = json.loads(result.out)
-    assert isinstance(found, dict)
-    return found
+    document = json.loads(result.out)
+    assert isinstance(document, dict)
+    return document
 
 
 def test_what_is_refused_is_not_signed_and_what_passes_is(
@@ -46,36 +46,36 @@ def test_what_is_refused_is_not_signed_and_what_passes_is(
     scan(kms_world, COMPLETE)
     scan(kms_world, FAILED, uri=f"https://{OTHER}")
     result = kms_world.attest(OTHER, *limits)
-    found = answer(result)
+    document = answer(result)
     assert result.code == 3
-    assert list(found) == ["receipts", "errors", "checks", "emulator"]
-    assert [one["image"] for one in found["receipts"]] == [IMAGE]
-    assert [(one["image"], one["check"]) for one in found["checks"]] == [(IMAGE, "scan")]
-    [error] = found["errors"]
+    assert list(document) == ["receipts", "errors", "checks", "emulator"]
+    assert [receipt["image"] for receipt in document["receipts"]] == [IMAGE]
+    assert [(each["image"], each["check"]) for each in document["checks"]] == [(IMAGE, "scan")]
+    [error] = document["errors"]
     assert (error["image"], error["attestor"], error["exit_code"]) == (OTHER, None, 3)
     assert kms_world.count("AsymmetricSign") == kms_world.count("CreateOccurrence") == 1
 
 
 def test_the_record_of_one_build_is_none_of_another_image(kms_world: World) -> None:
     put(kms_world)
-    found = answer(kms_world.attest(OTHER, *BUILD))
-    assert [one["image"] for one in found["receipts"]] == [IMAGE]
-    assert [(one["image"], one["exit_code"]) for one in found["errors"]] == [(OTHER, 3)]
+    document = answer(kms_world.attest(OTHER, *BUILD))
+    assert [receipt["image"] for receipt in document["receipts"]] == [IMAGE]
+    assert [(error["image"], error["exit_code"]) for error in document["errors"]] == [(OTHER, 3)]
     assert kms_world.count("AsymmetricSign") == 1
 
 
 def test_an_image_that_is_given_twice_is_checked_once(kms_world: World) -> None:
     put(kms_world)
     once = BuildCheck(TrustedBuild(sources=(SOURCE,)))
-    found = check([ImageRef.parse(IMAGE)] * 2, [once], connection(kms_world))
-    assert len([one for one in found if isinstance(one, Passed)]) == 1
+    actual = check([ImageRef.parse(IMAGE)] * 2, [once], connection(kms_world))
+    assert len([each for each in actual if isinstance(each, Passed)]) == 1
 
 
 def test_every_no_is_told_at_once(kms_world: World, limits: tuple[str, str]) -> None:
     scan(kms_world, FAILED)
     errors = answer(kms_world.attest(*limits, *BUILD))["errors"]
     assert len(errors) == 2
-    assert {one["exit_code"] for one in errors} == {3}
+    assert {each["exit_code"] for each in errors} == {3}
     assert "no record of a build" in errors[0]["message"] + errors[1]["message"]
     assert not [name for name in kms_world.methods if name == "AsymmetricSign"]
 
@@ -84,9 +84,9 @@ def test_one_yes_does_not_hide_a_no(kms_world: World, limits: tuple[str, str]) -
     put(kms_world)
     scan(kms_world, FAILED)
     result = kms_world.attest(*limits, *BUILD)
-    found = answer(result)
-    assert (result.code, found["receipts"]) == (3, [])
-    assert [one["check"] for one in found["checks"]] == ["build"]
+    document = answer(result)
+    assert (result.code, document["receipts"]) == (3, [])
+    assert [each["check"] for each in document["checks"]] == ["build"]
     assert kms_world.count("AsymmetricSign") == 0
 
 
@@ -134,9 +134,9 @@ def test_a_refused_image_is_not_evaluated(
     world = make_world(kms_seed() | {"policies": [policy()]})
     assert world.attest().code == 0
     scan(world, FAILED)
-    found = answer(world.attest(*limits, "--policy-check"))
-    assert "decisions" not in found
-    assert len(found["errors"]) == 1
+    document = answer(world.attest(*limits, "--policy-check"))
+    assert "decisions" not in document
+    assert len(document["errors"]) == 1
 
 
 def test_a_dry_run_checks(kms_world: World, limits: tuple[str, str]) -> None:
@@ -150,9 +150,9 @@ def test_to_check_only_takes_no_attestor(kms_world: World, limits: tuple[str, st
     for attestor in ((), ("--attestor", ATTESTOR)):
         arguments = ("attest", IMAGE, *attestor, *limits, "--check-only", "--format", "json")
         result = kms_world.run(*arguments)
-        found = answer(result)
-        assert (result.code, found["receipts"], found["errors"]) == (0, [], [])
-        assert [one["check"] for one in found["checks"]] == ["scan"]
+        document = answer(result)
+        assert (result.code, document["receipts"], document["errors"]) == (0, [], [])
+        assert [each["check"] for each in document["checks"]] == ["scan"]
     assert set(kms_world.methods) <= {"CreateNote", "BatchCreateOccurrences", "ListOccurrences"}
 
 
@@ -226,7 +226,7 @@ def test_a_check_that_is_set_but_empty_is_told(
 
 
 def test_nothing_checked_is_no_yes(kms_world: World) -> None:
-    one = BuildCheck(TrustedBuild(projects=("p",)))
-    for images, checks in (([], [one]), ([ImageRef.parse(IMAGE)], [])):
+    each = BuildCheck(TrustedBuild(projects=("p",)))
+    for images, checks in (([], [each]), ([ImageRef.parse(IMAGE)], [])):
         with pytest.raises(BadInput, match="nothing to check"):
             list(check(images, checks, connection(kms_world)))

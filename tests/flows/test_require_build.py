@@ -90,7 +90,7 @@ def attest(world: World, *arguments: str, image: str = IMAGE) -> Result:
     return result
 
 
-def found(result: Result) -> str:
+def entries(result: Result) -> str:
     """What the check says that it rests on."""
     assert result.code == 0, result.err
     [check] = json.loads(result.out)["checks"]
@@ -106,20 +106,20 @@ def refusal(result: Result, says: str = "", fix: str = "value for value") -> str
 @pytest.mark.parametrize("form", list(FORMS))
 def test_a_record_of_each_form_is_enough(kms_world: World, form: str) -> None:
     name = put(kms_world, form, FORMS[form])
-    accepted = found(attest(kms_world, *BY_SOURCE, "--trusted-trigger", TRIGGER))
+    accepted = entries(attest(kms_world, *BY_SOURCE, "--trusted-trigger", TRIGGER))
     assert accepted.startswith(f"{name}: builder ")
     assert accepted.endswith(f"trigger '{TRIGGER}', source '{SOURCE}'")
 
 
 def test_another_builders_statement_is_read(kms_world: World) -> None:
     name = put(kms_world, "intotoStatement", V0_2)
-    accepted = found(attest(kms_world, "--trusted-builder", "https://tekton.dev/chains/v2"))
+    accepted = entries(attest(kms_world, "--trusted-builder", "https://tekton.dev/chains/v2"))
     assert accepted == f"{name}: builder 'https://tekton.dev/chains/v2', source '{SOURCE}'"
 
 
 def test_every_condition_may_hold_in_one_record(kms_world: World) -> None:
     name = put(kms_world)
-    assert found(attest(kms_world, *ALL)) == (
+    assert entries(attest(kms_world, *ALL)) == (
         f"{name}: builder '{WORKER}', project 'my-project', '123456789012', "
         f"trigger '{TRIGGER}', source '{SOURCE}'"
     )
@@ -147,7 +147,7 @@ def test_a_wrong_value_is_a_refusal(
     kms_world: World, trusted: tuple[str, str], message: str
 ) -> None:
     name = put(kms_world)
-    matching = [one for one in zip(ALL[::2], ALL[1::2], strict=True) if one[0] != trusted[0]]
+    matching = [each for each in zip(ALL[::2], ALL[1::2], strict=True) if each[0] != trusted[0]]
     rest = [text for pair in matching for text in pair]
     told = refusal(attest(kms_world, *trusted, *rest), message)
     assert told.startswith(f"no record of a trusted build of {IMAGE}: (1) {name}: its ")
@@ -211,7 +211,7 @@ def test_rejected_records_do_not_spoil_a_trusted_one(kms_world: World) -> None:
     put(kms_world, document=V1 | {"predicateType": "https://example.com/other"})
     name = put(kms_world)
     put(kms_world, document=changed(V1, "predicate/runDetails/builder/id", "mine"))
-    accepted = found(attest(kms_world, *ALL))
+    accepted = entries(attest(kms_world, *ALL))
     assert accepted.startswith(f"{name}: builder")
     assert accepted.endswith(" (2 other rejected)")
 
@@ -278,12 +278,12 @@ def test_a_record_that_cannot_be_read_is_rejected_and_no_crash(kms_world: World,
     store(kms_world, build)
     refusal(attest(kms_world, "--trusted-builder", WORKER), message)
     put(kms_world)
-    assert found(attest(kms_world, "--trusted-builder", WORKER)).endswith("(1 other rejected)")
+    assert entries(attest(kms_world, "--trusted-builder", WORKER)).endswith("(1 other rejected)")
 
 
 def test_a_value_of_an_unknown_type_is_passed_over(kms_world: World) -> None:
     name = store(kms_world, of_any(UNKNOWN.type_url, UNKNOWN.value))
-    accepted = found(attest(kms_world, "--trusted-builder", WORKER))
+    accepted = entries(attest(kms_world, "--trusted-builder", WORKER))
     assert accepted == f"{name}: builder '{WORKER}'"
 
 
@@ -296,7 +296,7 @@ def test_every_page_is_read(kms_world: World, monkeypatch: pytest.MonkeyPatch) -
     assert told.endswith("; and 95 more")
     assert kms_world.count("ListOccurrences") == 1
     put(kms_world)
-    assert found(attest(kms_world, *ALL)).endswith("(100 other rejected)")
+    assert entries(attest(kms_world, *ALL)).endswith("(100 other rejected)")
     assert kms_world.count("ListOccurrences") == 3
 
 
@@ -338,7 +338,7 @@ def test_records_of_other_images_are_not_asked_for(kms_world: World) -> None:
 def test_records_may_be_in_another_project(kms_world: World) -> None:
     name = put(kms_world, project="elsewhere")
     refusal(attest(kms_world, *ALL), "projects/my-project has no record", "--image-project")
-    accepted = found(attest(kms_world, *ALL, "--image-project", "elsewhere"))
+    accepted = entries(attest(kms_world, *ALL, "--image-project", "elsewhere"))
     assert accepted.startswith(name)
 
 
@@ -377,7 +377,7 @@ def test_to_check_only_signs_nothing(kms_world: World) -> None:
     name = put(kms_world)
     written = len(kms_world.emulator.calls.writes())
     arguments = ("--require-build", *ALL, "--check-only", "--format", "json")
-    assert found(kms_world.run("attest", IMAGE, *arguments)).startswith(name)
+    assert entries(kms_world.run("attest", IMAGE, *arguments)).startswith(name)
     assert kms_world.count("AsymmetricSign") == 0
     assert len(kms_world.emulator.calls.writes()) == written
 
@@ -398,7 +398,7 @@ def test_a_record_on_a_note_of_anybody_is_no_record(kms_world: World) -> None:
         says = refusal(attest(kms_world, *BY_SOURCE), "count on notes of projects/verified-builder")
         assert note in says
     own = ("--trusted-recorder", PROJECT)
-    assert found(attest(kms_world, *BY_SOURCE, *own)).endswith("(2 other rejected)")
+    assert entries(attest(kms_world, *BY_SOURCE, *own)).endswith("(2 other rejected)")
 
 
 def test_another_recorder_takes_the_place_of_cloud_build(kms_world: World) -> None:

@@ -14,7 +14,7 @@ from step.model.provenance import TrustedBuild
 from step.preconditions.build import BuildCheck
 from tests.builds import BUILD, ID, OTHER, SOURCE, TRIGGER, WORKER
 from tests.flows.notes import connection
-from tests.flows.test_require_build import attest, found, put, refusal
+from tests.flows.test_require_build import attest, entries, put, refusal
 from tests.world import DIGEST, IMAGE, PROJECT, World, assert_clear, kms_seed
 
 MakeWorld = Callable[..., World]
@@ -47,7 +47,7 @@ def by_build(
 
 def test_a_builds_own_record_is_enough(make_world: MakeWorld) -> None:
     world = built(make_world)
-    accepted = found(attest(world, *BY_BUILD))
+    accepted = entries(attest(world, *BY_BUILD))
     assert accepted == (
         f"{BUILD_NAME}: project 'my-project', trigger '{TRIGGER}', source '{SOURCE}'"
     )

@@ -40,9 +40,9 @@ ELSEWHERE = f"docker.io/library/web@{DIGEST}"
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """A policy that lets MEDIUM pass, fixable or not."""
-    found = tmp_path / "policy.yaml"
-    found.write_text(written())
-    return found
+    actual = tmp_path / "policy.yaml"
+    actual.write_text(written())
+    return actual
 
 
 def attest(world: World, path: Path, *arguments: str) -> Result:
@@ -189,9 +189,9 @@ def test_it_waits_until_the_scan_is_complete_and_reads_then(kms_world: World) ->
     told = [next(running), next(running)]
     with pytest.raises(Refused, match="CVE-2020-10543"):
         next(running)
-    assert [one.doing.rpartition(": ")[2] for one in told] == ["PENDING", "SCANNING"]
-    assert [one.elapsed for one in told] == [timedelta(0), timedelta(seconds=1)]
-    assert {(one.attestor, one.limit) for one in told} == {(None, timedelta(minutes=5))}
+    assert [each.doing.rpartition(": ")[2] for each in told] == ["PENDING", "SCANNING"]
+    assert [each.elapsed for each in told] == [timedelta(0), timedelta(seconds=1)]
+    assert {(each.attestor, each.limit) for each in told} == {(None, timedelta(minutes=5))}
 
 
 def test_the_pauses_grow_and_the_last_look_is_at_the_end(kms_world: World) -> None:
@@ -212,8 +212,8 @@ def test_a_scan_that_ends_at_the_very_end_counts(kms_world: World) -> None:
         scan(kms_world)
 
     kms_world.clock.when_it_passes = complete
-    found, told = check(kms_world, limit=timedelta(seconds=1))
-    assert found == "scan complete, no vulnerabilities"
+    actual, told = check(kms_world, limit=timedelta(seconds=1))
+    assert actual == "scan complete, no vulnerabilities"
     assert len(told) == 1
 
 
@@ -263,9 +263,9 @@ def test_the_digest_is_what_counts(kms_world: World, uri: str) -> None:
 
 
 def localized(text: str) -> any_pb2.Any:
-    found = any_pb2.Any()
-    found.Pack(error_details_pb2.LocalizedMessage(locale="en", message=text))
-    return found
+    actual = any_pb2.Any()
+    actual.Pack(error_details_pb2.LocalizedMessage(locale="en", message=text))
+    return actual
 
 
 @pytest.mark.parametrize(
@@ -314,8 +314,8 @@ def test_one_line_says_what_was_found(kms_world: World) -> None:
     scan(kms_world)
     vulnerability(kms_world)
     vulnerability(kms_world, "CVE-2021-1", severity=2, count=2)
-    found, told = check(kms_world, STRICT | {"allowlistCVEs": [NOTE]})
-    assert found == (
+    actual, told = check(kms_world, STRICT | {"allowlistCVEs": [NOTE]})
+    assert actual == (
         "scan complete, 3 vulnerabilities (1 HIGH, 2 LOW; 1 allowlisted), "
         "none beyond the policy's limits"
     )
@@ -327,8 +327,8 @@ def test_what_is_no_longer_kept_current_is_told(
     kms_world: World, kept: str | None, warns: bool
 ) -> None:
     scan(kms_world, continuous_analysis=kept)
-    found, _ = check(kms_world)
-    assert ("warning: continuous analysis is inactive" in found) is warns
+    actual, _ = check(kms_world)
+    assert ("warning: continuous analysis is inactive" in actual) is warns
 
 
 @pytest.mark.parametrize("severity", [0, 6])

@@ -76,11 +76,11 @@ def watched(world: World, folder: Path, *secrets: str) -> Iterator[None]:
     """Fails when one of the secrets, or a part that gives it away, is anywhere it must not be."""
     before = {path for path in folder.rglob("*") if path.is_file()}
     yield
-    found = world.capture.readouterr()
+    content = world.capture.readouterr()
     left = [path.read_text("utf-8", "replace") for path in folder.rglob("*") if path not in before]
     for secret in secrets:
         for piece in {secret, *pieces(secret)} - {""}:
-            for text in (found.out, found.err, *left):
+            for text in (content.out, content.err, *left):
                 assert piece not in text
 
 
@@ -265,17 +265,19 @@ def test_no_secret_can_be_on_a_command_line() -> None:
     is the user's own and is given neither variable, and that of `emulator`, which has no secret of
     its own: whatever the user has set is for our verbs below it."""
     command: Any = typer.main.get_command(step.cli.app)
-    flags = {flag for verb in command.commands.values() for one in verb.params for flag in one.opts}
+    flags = {
+        flag for verb in command.commands.values() for param in verb.params for flag in param.opts
+    }
     secret = {flag for flag in flags if re.search("passphrase|password|token|secret|private", flag)}
     assert secret == {"--pgp-passphrase-file"}
     starts = re.compile(r"\b(subprocess|os\.(system|exec\w*|spawn\w*|popen|fork))\b")
     root = Path(step.cli.__file__).parents[1]
-    found = {
-        (one.relative_to(root).as_posix(), start)
-        for one in root.rglob("*.py")
-        for start, _ in starts.findall(one.read_text())
+    actual = {
+        (each.relative_to(root).as_posix(), start)
+        for each in root.rglob("*.py")
+        for start, _ in starts.findall(each.read_text())
     }
-    assert {one for one in found if one[0] != "registry/credentials.py"} == {
+    assert {each for each in actual if each[0] != "registry/credentials.py"} == {
         ("cli/command.py", "os.execvpe"),
         ("cli/command.py", "subprocess"),
     }

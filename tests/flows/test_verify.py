@@ -26,8 +26,8 @@ from tests.flows.notes import (
     KEY_ID,
     OTHER_ID,
     connection,
+    entries,
     errors,
-    found,
     public,
     put,
     signed,
@@ -47,7 +47,7 @@ def ask(world: World, *arguments: str, image: str = IMAGE, attestor: str = ATTES
 
 
 def verdict(result: Result) -> dict[str, Any]:
-    [only] = found(result, "verdicts")
+    [only] = entries(result, "verdicts")
     assert errors(result) == []
     assert result.code == (0 if only["verified"] else 3)
     assert (only["reason"] is None) is only["verified"]
@@ -68,8 +68,8 @@ def test_an_attestation_that_is_too_old_does_not_count(note: World) -> None:
     note.clock.passed += timedelta(days=1, seconds=1)
     old = verdict(ask(note, "--max-age", "30d"))
     assert not old["verified"]
-    [one] = old["attestations"]
-    assert one["reason"] == (
+    [attestation] = old["attestations"]
+    assert attestation["reason"] == (
         "it verifies, and was created 2026-11-01 00:00 UTC, longer ago than is asked for"
     )
     assert verdict(ask(note))["verified"]
@@ -168,16 +168,16 @@ def test_another_kind_of_occurrence_is_not_an_attestation(
     note: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def change(response: grafeas_v1.ListNoteOccurrencesResponse) -> None:
-        for one, kind in zip(response.occurrences, (1, 99), strict=True):
-            del one.attestation
-            grafeas_v1.Occurrence.pb(one).kind = kind
+        for occurrence, kind in zip(response.occurrences, (1, 99), strict=True):
+            del occurrence.attestation
+            grafeas_v1.Occurrence.pb(occurrence).kind = kind
 
     changed = (frozenset({"ListNoteOccurrences"}), change)
     monkeypatch.setitem(faults._ALTERATIONS, "OTHER_KIND", changed)
     put(note, signed())
     put(note, signed())
     note.emulator.fail("ListNoteOccurrences=OTHER_KIND")
-    reasons = [one["reason"] for one in verdict(ask(note))["attestations"]]
+    reasons = [each["reason"] for each in verdict(ask(note))["attestations"]]
     assert reasons == [
         "it is not an attestation, but of kind VULNERABILITY",
         "it is not an attestation, but of kind number 99",
@@ -189,7 +189,7 @@ def test_what_is_rejected_hides_nothing_that_holds(note: World) -> None:
     good = put(note, Signature("urn:x", b"x"), signed())
     only = verdict(ask(note))
     assert only["verified"]
-    assert [one["verified"] for one in only["attestations"]] == [False, False, True]
+    assert [attestation["verified"] for attestation in only["attestations"]] == [False, False, True]
     assert only["attestations"][-1]["occurrence"] == good
 
 
@@ -199,7 +199,7 @@ def test_every_attestor_must_say_yes(make_world: MakeWorld) -> None:
     put(world, signed())
     result = ask(world, "--attestor", SECOND)
     assert result.code == 3
-    assert [one["verified"] for one in found(result, "verdicts")] == [True, False]
+    assert [each["verified"] for each in entries(result, "verdicts")] == [True, False]
     put(world, signed(number=1), note=SECOND.replace("attestors", "notes"))
     assert ask(world, "--attestor", SECOND).code == 0
 
@@ -208,7 +208,7 @@ def test_every_image_must_be_attested(note: World) -> None:
     put(note, signed())
     result = ask(note, OTHER)
     assert result.code == 3
-    assert [(one["image"], one["verified"]) for one in found(result, "verdicts")] == [
+    assert [(each["image"], each["verified"]) for each in entries(result, "verdicts")] == [
         (IMAGE, True),
         (OTHER, False),
     ]
@@ -232,7 +232,7 @@ def test_a_copy_is_not_a_second_attestation(make_world: MakeWorld) -> None:
     put(world, signed(), project="elsewhere")
     put(world, Signature("urn:again", signed().value))
     only = verdict(ask(world, "--at-least", "2"))
-    assert [one["verified"] for one in only["attestations"]] == [True] * 4
+    assert [attestation["verified"] for attestation in only["attestations"]] == [True] * 4
     assert only["reason"] == "attestations by 1 of 2 keys verify"
     put(world, signed(number=1))
     assert verdict(ask(world, "--at-least", "2"))["verified"]
@@ -279,7 +279,7 @@ def test_not_having_asked_is_never_a_yes(kms_world: World, fault: str, code: int
     if fault.endswith("TAMPER"):
         assert not verdict(result)["verified"]
         return
-    assert found(result, "verdicts") == []
+    assert entries(result, "verdicts") == []
     [error] = errors(result)
     assert (error["image"], error["attestor"], error["exit_code"]) == (IMAGE, ATTESTOR, code)
     assert "error: " in result.err
@@ -290,7 +290,7 @@ def test_errors_come_in_the_order_of_what_was_named(kms_world: World) -> None:
     given = [word for name in missing for word in ("--attestor", name)]
     result = kms_world.run("verify", OTHER, IMAGE, *given, "--format", "json")
     assert result.code == 5
-    named = [(one["image"], one["attestor"]) for one in errors(result)]
+    named = [(error["image"], error["attestor"]) for error in errors(result)]
     assert named == [(each, name) for each in (OTHER, IMAGE) for name in missing]
 
 
@@ -298,8 +298,8 @@ def test_one_that_cannot_be_asked_spoils_the_yes_of_another(kms_world: World) ->
     kms_world.attest()
     result = ask(kms_world, "--attestor", SECOND)
     assert result.code == 5
-    assert [one["verified"] for one in found(result, "verdicts")] == [True]
-    assert [one["attestor"] for one in errors(result)] == [SECOND]
+    assert [each["verified"] for each in entries(result, "verdicts")] == [True]
+    assert [error["attestor"] for error in errors(result)] == [SECOND]
 
 
 @pytest.mark.parametrize(
@@ -321,13 +321,13 @@ def test_bad_input(kms_world: World, arguments: tuple[str, ...], says: str) -> N
 
 
 def test_of_nothing_nothing_is_true(kms_world: World) -> None:
-    name, one = AttestorName.parse(ATTESTOR), ImageRef.parse(IMAGE)
+    name, each = AttestorName.parse(ATTESTOR), ImageRef.parse(IMAGE)
     to = connection(kms_world)
-    for images, names in (([], [name]), ([one], []), ([], [])):
+    for images, names in (([], [name]), ([each], []), ([], [])):
         with pytest.raises(BadInput, match="nothing to verify"):
             next(verify(images, names, to, Requirement()))
     with pytest.raises(BadInput, match="no attestor"):
-        next(listing([one], [], to))
+        next(listing([each], [], to))
     assert not passes([])
 
 
@@ -377,7 +377,7 @@ def test_a_file_that_cannot_be_written_in_the_end(
     kms_world.attest()
     result = ask(kms_world, "--output-file", str(tmp_path / "no" / "file"))
     assert result.code == 2
-    assert [one["verified"] for one in found(result, "verdicts")] == [True]
+    assert [each["verified"] for each in entries(result, "verdicts")] == [True]
 
 
 @pytest.mark.parametrize(

@@ -45,14 +45,14 @@ def pgp(payload: bytes) -> Signature:
     return Signature(PGP.id, pgp_sign(PgpKind.ED25519, payload))
 
 
-@pytest.mark.parametrize("algorithm", Algorithm, ids=lambda one: one.name)
+@pytest.mark.parametrize("algorithm", Algorithm, ids=lambda each: each.name)
 def test_an_attestation_of_every_algorithm_verifies(algorithm: Algorithm) -> None:
     key = pkix_key(algorithm)
     attestation = Attestation(PAYLOAD, (Signature(key.id, pkix_sign(algorithm, PAYLOAD)),))
     assert attestor(EC, key).verify(attestation, IMAGE) == key
 
 
-@pytest.mark.parametrize("kind", PgpKind, ids=lambda one: one.name)
+@pytest.mark.parametrize("kind", PgpKind, ids=lambda each: each.name)
 def test_an_attestation_of_every_openpgp_key_verifies(kind: PgpKind) -> None:
     key = pgp_key(kind)
     attestation = Attestation(PAYLOAD, (Signature(key.id, pgp_sign(kind, PAYLOAD)),))
@@ -82,30 +82,30 @@ def test_no_signature_is_no_attestation() -> None:
 
 
 def test_first_the_key_is_looked_up() -> None:
-    found = reason(Attestation(NO_PAYLOAD, (Signature("urn:unknown", b"bad"),)), OTHER)
-    assert found == f"{ATTESTOR.name} lists no key 'urn:unknown'"
+    actual = reason(Attestation(NO_PAYLOAD, (Signature("urn:unknown", b"bad"),)), OTHER)
+    assert actual == f"{ATTESTOR.name} lists no key 'urn:unknown'"
 
 
 def test_then_the_signature_is_verified() -> None:
-    found = reason(Attestation(NO_PAYLOAD, (Signature(EC.id, b"bad"),)), OTHER)
-    assert found == f"the signature is not that of {EC.id} over the payload"
+    actual = reason(Attestation(NO_PAYLOAD, (Signature(EC.id, b"bad"),)), OTHER)
+    assert actual == f"the signature is not that of {EC.id} over the payload"
 
 
 def test_then_the_payload_is_parsed() -> None:
-    found = reason(Attestation(NO_PAYLOAD, (ec(NO_PAYLOAD),)), OTHER)
-    assert found == "the payload is not Binary Authorization's JSON"
+    actual = reason(Attestation(NO_PAYLOAD, (ec(NO_PAYLOAD),)), OTHER)
+    assert actual == "the payload is not Binary Authorization's JSON"
 
 
 def test_then_its_digest_is_compared() -> None:
-    found = reason(Attestation(PAYLOAD, (ec(PAYLOAD),)), OTHER)
-    assert found == f"it attests {IMAGE.digest}, not {OTHER.digest}"
+    actual = reason(Attestation(PAYLOAD, (ec(PAYLOAD),)), OTHER)
+    assert actual == f"it attests {IMAGE.digest}, not {OTHER.digest}"
 
 
 def test_every_reason_is_told() -> None:
-    found = reason(Attestation(PAYLOAD, (Signature("urn:x", b""), Signature(EC.id, b""))))
-    assert found.count("; ") == 1
-    assert "urn:x" in found
-    assert EC.id in found
+    actual = reason(Attestation(PAYLOAD, (Signature("urn:x", b""), Signature(EC.id, b""))))
+    assert actual.count("; ") == 1
+    assert "urn:x" in actual
+    assert EC.id in actual
 
 
 @pytest.mark.parametrize("key_id", [EC.id.upper(), f" {EC.id}", f"{EC.id}/", "", EC_OTHER.id])
@@ -119,8 +119,8 @@ def test_an_attestor_without_keys_verifies_nothing() -> None:
 
 def test_an_unusable_key_verifies_nothing() -> None:
     broken = UnusableKey(EC.id, "its PEM cannot be read")
-    found = reason(Attestation(PAYLOAD, (ec(PAYLOAD),)), by=attestor(broken))
-    assert "its PEM cannot be read" in found
+    actual = reason(Attestation(PAYLOAD, (ec(PAYLOAD),)), by=attestor(broken))
+    assert "its PEM cannot be read" in actual
 
 
 @dataclass(frozen=True)
@@ -150,15 +150,15 @@ MADE = (
 def test_it_holds_exactly_when_one_signature_holds_over_the_right_digest(
     made: list[Made], image: ImageRef
 ) -> None:
-    attestation = Attestation(PAYLOAD, tuple(one.signature for one in made))
+    attestation = Attestation(PAYLOAD, tuple(each.signature for each in made))
     key: Key | None = None
     try:
         key = ATTESTOR.verify(attestation, image)
     except Unverified:
-        assert image == OTHER or not any(one.holds for one in made)
+        assert image == OTHER or not any(each.holds for each in made)
     else:
         assert image != OTHER
-        assert key.id == next(one.signature.key_id for one in made if one.holds)
+        assert key.id == next(each.signature.key_id for each in made if each.holds)
 
 
 def occurrence(*signatures: Signature, image: ImageRef = IMAGE) -> Occurrence:
@@ -205,9 +205,9 @@ def test_an_occurrence_is_about_the_digest_that_it_names(resource_uri: str, abou
 
 
 def test_each_signature_is_judged_in_its_place() -> None:
-    found = occurrence(Signature("urn:x", b""), ec(PAYLOAD), Signature(PGP.id, b"bad"))
-    unknown, held, bad = ATTESTOR.statements(found, IMAGE)
-    assert held == Verified(found, IMAGE, EC)
+    actual = occurrence(Signature("urn:x", b""), ec(PAYLOAD), Signature(PGP.id, b"bad"))
+    unknown, held, bad = ATTESTOR.statements(actual, IMAGE)
+    assert held == Verified(actual, IMAGE, EC)
     assert isinstance(unknown, Rejected)
     assert isinstance(bad, Rejected)
     assert (unknown.key_id, held.key_id, bad.key_id) == ("urn:x", EC.id, PGP.id)
@@ -217,8 +217,8 @@ def test_each_signature_is_judged_in_its_place() -> None:
 
 @pytest.mark.parametrize("kind", ["VULNERABILITY", "", "attestation"])
 def test_another_kind_is_rejected_whatever_it_holds(kind: str) -> None:
-    found = replace(occurrence(ec(PAYLOAD)), kind=kind)
-    [only] = ATTESTOR.statements(found, IMAGE)
+    actual = replace(occurrence(ec(PAYLOAD)), kind=kind)
+    [only] = ATTESTOR.statements(actual, IMAGE)
     assert isinstance(only, Rejected)
     assert "not an attestation" in only.reason
 
@@ -241,13 +241,13 @@ def test_what_is_over_a_bound_is_one_rejection_and_nobody_looks_at_it(
     attestation: Attestation, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr("cryptography.hazmat.primitives.serialization.load_der_public_key")
-    found = Occurrence("projects/p/occurrences/1", IMAGE.resource_uri, attestation)
-    [only] = ATTESTOR.statements(found, IMAGE)
+    actual = Occurrence("projects/p/occurrences/1", IMAGE.resource_uri, attestation)
+    [only] = ATTESTOR.statements(actual, IMAGE)
     assert isinstance(only, Rejected)
     assert only.key_id is None
     assert says in only.reason
     assert says in reason(attestation)
-    assert ATTESTOR.first_verified([found], IMAGE, EC) is None
+    assert ATTESTOR.first_verified([actual], IMAGE, EC) is None
 
 
 def test_what_is_within_the_bounds_is_looked_at() -> None:
@@ -278,44 +278,44 @@ def test_whatever_a_library_raises_is_one_rejection(
     def fail(*_: object) -> None:
         raise failure
 
-    found = occurrence(pgp(PAYLOAD), ec(PAYLOAD))
+    actual = occurrence(pgp(PAYLOAD), ec(PAYLOAD))
     monkeypatch.setattr("pysequoia.verify", fail)
-    bad, good = ATTESTOR.statements(found, IMAGE)
+    bad, good = ATTESTOR.statements(actual, IMAGE)
     assert isinstance(bad, Rejected)
     assert bad.reason.endswith(f"fail that verifies it: {type(failure).__name__}")
     assert isinstance(good, Verified)
-    assert ATTESTOR.verify(found.attestation, IMAGE) == EC
+    assert ATTESTOR.verify(actual.attestation, IMAGE) == EC
 
 
 def test_who_interrupts_is_not_taken_for_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    found = occurrence(pgp(PAYLOAD))
+    actual = occurrence(pgp(PAYLOAD))
     monkeypatch.setattr("pysequoia.verify", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        ATTESTOR.statements(found, IMAGE)
+        ATTESTOR.statements(actual, IMAGE)
 
 
 def test_a_rejection_keeps_neither_bytes_nor_more_text_than_is_shown() -> None:
     long = "x" * 1_000_000
     uri = f"https://{long}@{OTHER.digest}"
-    found = Occurrence("o", uri, Attestation(b"p", (Signature(long, b"s"), ec(PAYLOAD))))
-    for one in ATTESTOR.statements(found, IMAGE):
-        assert isinstance(one, Rejected)
-        assert one.occurrence.attestation == Attestation(b"", ())
-        texts = [one.reason, one.key_id or "", one.occurrence.resource_uri]
+    actual = Occurrence("o", uri, Attestation(b"p", (Signature(long, b"s"), ec(PAYLOAD))))
+    for statement in ATTESTOR.statements(actual, IMAGE):
+        assert isinstance(statement, Rejected)
+        assert statement.occurrence.attestation == Attestation(b"", ())
+        texts = [statement.reason, statement.key_id or "", statement.occurrence.resource_uri]
         assert max(map(len, texts)) <= TEXT_LENGTH
 
 
 @given(st.lists(st.sampled_from(MADE), max_size=4), st.sampled_from([IMAGE, OTHER, ELSEWHERE]))
 def test_judging_and_verifying_agree(made: list[Made], image: ImageRef) -> None:
-    found = occurrence(*(one.signature for one in made), image=image)
-    judged = ATTESTOR.statements(found, image)
+    actual = occurrence(*(each.signature for each in made), image=image)
+    judged = ATTESTOR.statements(actual, image)
     assert len(judged) == max(len(made), 1)
-    keys = [one.key for one in judged if isinstance(one, Verified)]
+    keys = [each.key for each in judged if isinstance(each, Verified)]
     try:
-        assert ATTESTOR.verify(found.attestation, image) == keys[0]
+        assert ATTESTOR.verify(actual.attestation, image) == keys[0]
     except Unverified:
         assert keys == []
 

@@ -181,5 +181,5 @@ def test_any_text_is_a_name_that_round_trips_or_is_bad_input(text: str) -> None:
     ],
 )
 def test_googles_registries_name_the_project(name: str, project: str | None) -> None:
-    found = ImageName.parse(name).at(Digest.parse("sha256:" + "0" * 64)).project
-    assert (found.project if found else None) == project
+    actual = ImageName.parse(name).at(Digest.parse("sha256:" + "0" * 64)).project
+    assert (actual.project if actual else None) == project

@@ -43,8 +43,8 @@ SERVICE = dict(PkixPublicKey.SignatureAlgorithm.__members__)
 del SERVICE["SIGNATURE_ALGORITHM_UNSPECIFIED"]
 KMS_NAMES = list(CryptoKeyVersion.CryptoKeyVersionAlgorithm.__members__)
 
-every_algorithm = pytest.mark.parametrize("algorithm", Algorithm, ids=lambda one: one.name)
-every_kind = pytest.mark.parametrize("kind", PgpKind, ids=lambda one: one.name)
+every_algorithm = pytest.mark.parametrize("algorithm", Algorithm, ids=lambda each: each.name)
+every_kind = pytest.mark.parametrize("kind", PgpKind, ids=lambda each: each.name)
 
 
 def flipped(data: bytes, bit: int) -> bytes:
@@ -64,7 +64,7 @@ def test_every_name_of_the_service_is_read(name: str) -> None:
 
 
 def test_there_are_no_others() -> None:
-    assert {SERVICE[one.name] for one in Algorithm} == set(SERVICE.values())
+    assert {SERVICE[each.name] for each in Algorithm} == set(SERVICE.values())
     assert len(set(SERVICE.values())) == len(Algorithm) == 12
 
 
@@ -324,17 +324,17 @@ def test_a_binary_message_verifies_and_other_forms_do_not(kind: PgpKind) -> None
 def test_a_message_without_a_valid_signature_says_nothing(kind: PgpKind) -> None:
     packets = list(PacketPile.from_bytes(pgp_sign(kind, PAYLOAD)))
     others = list(PacketPile.from_bytes(pgp_sign(kind, b"other")))
-    literal = [one for one in packets if one.tag == Tag.Literal]
-    foreign = [one for one in others if one.tag == Tag.Signature]
+    literal = [each for each in packets if each.tag == Tag.Literal]
+    foreign = [each for each in others if each.tag == Tag.Signature]
     for parts in (literal, [*literal, *foreign], [packets[0], *literal, *foreign], packets[:-1]):
         with pytest.raises(Unverified):
-            pgp_key(kind).verify(PAYLOAD, b"".join(bytes(one) for one in parts))
+            pgp_key(kind).verify(PAYLOAD, b"".join(bytes(part) for part in parts))
 
 
 def test_an_openpgp_key_is_named_by_its_primary_key() -> None:
     key = pgp_key(PgpKind.ED25519)
     certificate = pgp_tsk(PgpKind.ED25519).extract_certificate()
-    subkeys = [one.fingerprint for one in PacketPile.from_bytes(bytes(certificate))][1:]
+    subkeys = [from_byte.fingerprint for from_byte in PacketPile.from_bytes(bytes(certificate))][1:]
     assert key.id == certificate.fingerprint.upper()
     assert key.id.lower() not in subkeys
     assert len(key.id) == 40
@@ -430,5 +430,5 @@ def test_a_signature_of_openssl_or_gpg_verifies(vector: dict[str, str]) -> None:
 
 def test_there_is_a_vector_for_each_algorithm_that_openssl_has() -> None:
     made = {vector["algorithm"] for vector in VECTORS["signatures"]}
-    assert {one.name for one in Algorithm} - made == {"ML_DSA_65"}
+    assert {each.name for each in Algorithm} - made == {"ML_DSA_65"}
     assert sum(name.startswith("OpenPGP") for name in made) == 6

@@ -37,7 +37,7 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
 NAME = "gcr.io/my-project/web"
 IMAGE = f"{NAME}@{DIGEST}"
 TAG = f"{NAME}:v1"
-A, B = (AttestorName.parse(f"projects/p/attestors/{one}") for one in "ab")
+A, B = (AttestorName.parse(f"projects/p/attestors/{each}") for each in "ab")
 BLOCK = EnforcementMode.ENFORCED_BLOCK_AND_AUDIT_LOG
 DRY_RUN = EnforcementMode.DRYRUN_AUDIT_LOG_ONLY
 ALLOW = AdmissionRule(EvaluationMode.ALWAYS_ALLOW, BLOCK)
@@ -124,13 +124,13 @@ def test_every_mode_with_every_kind_of_name(
 ) -> None:
     attesting = evaluation is EvaluationMode.REQUIRE_ATTESTATION
     rule = AdmissionRule(evaluation, enforcement, (A,) if attesting else ())
-    found = evaluate(Policy(rule), image, Request(), lambda name, about: YES)
+    actual = evaluate(Policy(rule), image, Request(), lambda name, about: YES)
     by_digest = image.endswith(DIGEST)
     conforms = evaluation is EvaluationMode.ALWAYS_ALLOW or (attesting and by_digest)
-    assert found.admitted is (conforms or enforcement is DRY_RUN)
-    assert bool(found.denial) is not conforms
-    assert found.by == "default admission rule"
-    warned = any("nothing is enforced" in one for one in found.warnings)
+    assert actual.admitted is (conforms or enforcement is DRY_RUN)
+    assert bool(actual.denial) is not conforms
+    assert actual.by == "default admission rule"
+    warned = any("nothing is enforced" in warning for warning in actual.warnings)
     assert warned is (enforcement is DRY_RUN)
 
 
@@ -158,10 +158,10 @@ def test_every_attestor_must_attest(
         with pytest.raises(Unavailable, match="no answer"):
             judge(rule, says=says)
         return
-    found = judge(rule, says=says)
-    assert bool(found.denial) is not admitted
-    assert found.admitted is (admitted or enforcement is DRY_RUN)
-    assert found.evidence == tuple(says.items())
+    actual = judge(rule, says=says)
+    assert bool(actual.denial) is not admitted
+    assert actual.admitted is (admitted or enforcement is DRY_RUN)
+    assert actual.evidence == tuple(says.items())
 
 
 def test_a_denial_reads_like_that_of_binary_authorization() -> None:
@@ -200,15 +200,15 @@ def test_the_specific_rule_is_asked_before_the_default(
     """Where a specific rule applies, the default is not looked at."""
     mine, other = KEYS[scope]
     policy = Policy(default, scope, ((mine, specific),))
-    found = judge(policy, request=request(scope, mine))
-    assert (found.rule, found.by) == (specific, f"{scope.called} admission rule for {mine}")
-    assert found.admitted is (specific is ALLOW)
-    found = judge(policy, request=request(scope, other))
-    assert (found.rule, found.by) == (default, "default admission rule")
-    assert not any(scope.option in one for one in found.warnings)
-    found = judge(policy)
-    assert found.rule == default
-    assert any(f"{scope.option} was not given" in one for one in found.warnings)
+    actual = judge(policy, request=request(scope, mine))
+    assert (actual.rule, actual.by) == (specific, f"{scope.called} admission rule for {mine}")
+    assert actual.admitted is (specific is ALLOW)
+    actual = judge(policy, request=request(scope, other))
+    assert (actual.rule, actual.by) == (default, "default admission rule")
+    assert not any(scope.option in warning for warning in actual.warnings)
+    actual = judge(policy)
+    assert actual.rule == default
+    assert any(f"{scope.option} was not given" in warning for warning in actual.warnings)
 
 
 @pytest.mark.parametrize("asked", ["d/ns/shop/sa/web", "spiffe://d/ns/shop/sa/web"])
@@ -223,32 +223,32 @@ def test_the_allowlist_comes_before_every_rule() -> None:
         DENY, Scope.CLUSTER, (("us-east1-a.prod", DENY),), (AllowPattern("gcr.io/my-project/*"),)
     )
     for image in (IMAGE, TAG, NAME):
-        found = judge(policy, image, Request(cluster="us-east1-a.prod"))
-        assert (found.admitted, found.rule) == (True, None)
-        assert found.by == "allowlist, pattern gcr.io/my-project/*"
-        assert any("no attestation was tested" in one for one in found.warnings)
+        actual = judge(policy, image, Request(cluster="us-east1-a.prod"))
+        assert (actual.admitted, actual.rule) == (True, None)
+        assert actual.by == "allowlist, pattern gcr.io/my-project/*"
+        assert any("no attestation was tested" in warning for warning in actual.warnings)
 
 
 @pytest.mark.parametrize("enabled", [True, False])
 @pytest.mark.parametrize("covered", [True, False])
 def test_the_system_policy_counts_where_it_is_enabled(enabled: bool, covered: bool) -> None:
     system = SystemPolicy((AllowPattern(NAME + "*" if covered else "gke.gcr.io/*"),))
-    found = judge(Policy(DENY, uses_system_policy=enabled), system=system)
-    assert found.admitted is (enabled and covered)
-    assert found.by.startswith("system policy") is (enabled and covered)
+    actual = judge(Policy(DENY, uses_system_policy=enabled), system=system)
+    assert actual.admitted is (enabled and covered)
+    assert actual.by.startswith("system policy") is (enabled and covered)
 
 
 def test_a_system_policy_that_is_not_known_is_warned_of() -> None:
     denied = judge(Policy(DENY, uses_system_policy=True))
     assert not denied.admitted
-    assert any("system policy" in one for one in denied.warnings)
+    assert any("system policy" in warning for warning in denied.warnings)
     allowed = judge(Policy(ALLOW, uses_system_policy=True))
-    assert not any("system policy" in one for one in allowed.warnings)
+    assert not any("system policy" in warning for warning in allowed.warnings)
 
 
 def test_an_attestation_that_was_not_tested_is_warned_of() -> None:
-    found = judge(require(A), says={A: YES}, expected=[A, B])
-    [warning] = found.warnings
+    actual = judge(require(A), says={A: YES}, expected=[A, B])
+    [warning] = actual.warnings
     assert str(B) in warning
     assert "no attestation was tested: the rule is ALWAYS_ALLOW" in judge(ALLOW).warnings
     assert judge(require(A), says={A: YES}).warnings == ()
@@ -306,9 +306,9 @@ def test_an_empty_list_of_attestors_never_admits(
     request: Request, image: str, scope: Scope, system: bool
 ) -> None:
     policy = Policy(require(), scope, ((KEYS[scope][0], require()),), (), system)
-    found = judge(policy, image, request)
-    assert not found.admitted
-    assert "names no attestor" in found.denial
+    actual = judge(policy, image, request)
+    assert not actual.admitted
+    assert "names no attestor" in actual.denial
 
 
 keys = st.sampled_from(

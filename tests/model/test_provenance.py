@@ -313,12 +313,12 @@ json_values = st.recursive(
 def paths(document: Any, prefix: str = "") -> list[str]:
     """The path of every value in a document."""
     pairs = enumerate(document) if isinstance(document, list) else document.items()
-    found = []
+    actual = []
     for key, value in pairs:
-        found.append(f"{prefix}{key}")
+        actual.append(f"{prefix}{key}")
         if isinstance(value, list | dict):
-            found += paths(value, f"{prefix}{key}/")
-    return found
+            actual += paths(value, f"{prefix}{key}/")
+    return actual
 
 
 PLACES = [(form, path) for form, (_, document) in FORMS.items() for path in paths(document)]

@@ -20,14 +20,14 @@ INPUTS: dict[str, dict[str, Any]] = ACTION["inputs"]
 def parameters_of(command: str) -> dict[str, Any]:
     """What a command takes, by the name that GitHub gives it; `--kms-key-version` is
     `kms_key_version`."""
-    found: Any = typer.main.get_command(step.cli.app)
+    actual: Any = typer.main.get_command(step.cli.app)
     for word in command.split():
-        found = found.commands[word]
+        actual = actual.commands[word]
     return {
-        max(one.opts, key=len).removeprefix("--").replace("-", "_").lower(): one
-        for one in found.params
+        max(param.opts, key=len).removeprefix("--").replace("-", "_").lower(): param
+        for param in actual.params
         # What no variable may say, is no input either.
-        if not getattr(one, "hidden", False) and one.name != "help" and one.envvar
+        if not getattr(param, "hidden", False) and param.name != "help" and param.envvar
     }
 
 
@@ -75,7 +75,7 @@ def test_an_input_has_the_default_of_its_option(name: str) -> None:
     }
     shown = INPUTS[name].get("default")
     assert shown == (defaults.pop() if len(defaults) == 1 else None)
-    assert all(f"`{one}`" in INPUTS[name]["description"] for one in defaults if one)
+    assert all(f"`{each}`" in INPUTS[name]["description"] for each in defaults if each)
 
 
 @pytest.mark.parametrize("name", OPTIONS)

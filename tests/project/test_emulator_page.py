@@ -55,9 +55,9 @@ def test_the_table_has_every_variable() -> None:
     rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
     seed = Seed(projects={"p": 1})
     with Emulator(seed) as emulator:
-        found = environment_for(emulator, seed, {"http_proxy": "http://proxy.example"})
-    [overrides] = {name.rpartition("_")[0] for name in found if "_OVERRIDES_" in name}
-    names = {name for name in found if "_OVERRIDES_" not in name} | {f"{overrides}_…"}
+        actual = environment_for(emulator, seed, {"http_proxy": "http://proxy.example"})
+    [overrides] = {name.rpartition("_")[0] for name in actual if "_OVERRIDES_" in name}
+    names = {name for name in actual if "_OVERRIDES_" not in name} | {f"{overrides}_…"}
     # The last comes with the admission endpoint.
     told = re.findall("`(.*?)`", " ".join(rows))
     assert set(told) == names | {"BINAUTHZ_EMULATOR_ADMISSION_URL"}
@@ -72,10 +72,10 @@ def test_the_table_of_checks_has_every_check() -> None:
 
 def test_the_admission_endpoint_has_its_section() -> None:
     command: Any = typer.main.get_command(step.cli.app)
-    options = {name for one in command.commands["emulator"].params for name in one.opts}
+    options = {name for param in command.commands["emulator"].params for name in param.opts}
     [section] = re.findall(r"^## The admission endpoint\n(.*?)^## ", PAGE, re.MULTILINE | re.DOTALL)
     named = set(re.findall(r"--[\w-]+", section))
-    assert named == {one for one in options if one.startswith(("--admission-", "--tls-"))}
+    assert named == {each for each in options if each.startswith(("--admission-", "--tls-"))}
     for api, kind in (webhook.ADMISSION_REVIEW, webhook.IMAGE_REVIEW):
         assert f"`{api}` {kind}" in section
     for key in (webhook.BREAK_GLASS_LABEL, webhook.BREAK_GLASS_ANNOTATION):

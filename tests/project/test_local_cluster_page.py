@@ -33,9 +33,9 @@ def webhook() -> dict[str, Any]:
         "admissionregistration.k8s.io/v1",
         "ValidatingWebhookConfiguration",
     )
-    [found] = document["webhooks"]
-    assert isinstance(found, dict)
-    return found
+    [actual] = document["webhooks"]
+    assert isinstance(actual, dict)
+    return actual
 
 
 def path_of(url: str) -> str:
@@ -47,15 +47,15 @@ def path_of(url: str) -> str:
 
 
 def test_the_webhook_fails_closed_and_asks_for_what_is_served() -> None:
-    found = webhook()
-    assert found["failurePolicy"] == "Fail"
-    assert found["sideEffects"] == "None"
-    assert found["matchPolicy"] == "Equivalent"
-    assert found["admissionReviewVersions"] == ["v1"]
-    [rule] = found["rules"]
+    actual = webhook()
+    assert actual["failurePolicy"] == "Fail"
+    assert actual["sideEffects"] == "None"
+    assert actual["matchPolicy"] == "Equivalent"
+    assert actual["admissionReviewVersions"] == ["v1"]
+    [rule] = actual["rules"]
     assert rule["operations"] == ["CREATE", "UPDATE"]
     assert rule["resources"] == ["pods", "pods/ephemeralcontainers"]
-    [selector] = found["namespaceSelector"]["matchExpressions"]
+    [selector] = actual["namespaceSelector"]["matchExpressions"]
     assert (selector["operator"], selector["values"][0]) == ("NotIn", "kube-system")
     [plugin] = yaml.safe_load(PLUGIN)["plugins"]
     assert plugin["configuration"]["imagePolicy"]["defaultAllow"] is False
@@ -75,7 +75,7 @@ def test_the_names_of_the_table_are_in_the_made_certificate() -> None:
 
 def test_every_option_is_one_of_the_emulators() -> None:
     command: Any = typer.main.get_command(step.cli.app)
-    known = {name for one in command.commands["emulator"].params for name in one.opts}
+    known = {name for param in command.commands["emulator"].params for name in param.opts}
     named = set(re.findall(r"(?<![\w-])--(?:admission-(?!control)|tls-|seed|port)[\w-]*", PAGE))
     assert {"--admission-port", "--admission-ca-file", "--tls-key-file"} < named <= known
 
@@ -129,8 +129,8 @@ def test_no_key_is_given_twice(block: str) -> None:
 def _mappings(node: yaml.Node | None) -> list[yaml.MappingNode]:
     match node:
         case yaml.MappingNode():
-            inner = [one for _, value in node.value for one in _mappings(value)]
+            inner = [mapping for _, value in node.value for mapping in _mappings(value)]
             return [node, *inner]
         case yaml.SequenceNode():
-            return [one for item in node.value for one in _mappings(item)]
+            return [mapping for item in node.value for mapping in _mappings(item)]
     return []

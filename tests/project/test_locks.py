@@ -37,16 +37,16 @@ def pins(lock: str) -> dict[str, str]:
 
 def pinned(lock: str) -> dict[str, Requirement]:
     """Name -> its pin, with extras and marker."""
-    found = (_PINNED.fullmatch(line) for line in lines(ROOT / "requirements" / lock))
-    return {match["name"]: Requirement(match["pin"]) for match in found if match}
+    actual = (_PINNED.fullmatch(line) for line in lines(ROOT / "requirements" / lock))
+    return {match["name"]: Requirement(match["pin"]) for match in actual if match}
 
 
 def group(name: str) -> list[Requirement]:
     """A dependency group and the groups that it includes."""
-    found: list[Requirement] = []
+    actual: list[Requirement] = []
     for entry in PROJECT["dependency-groups"][name]:
-        found += [Requirement(entry)] if isinstance(entry, str) else group(entry["include-group"])
-    return found
+        actual += [Requirement(entry)] if isinstance(entry, str) else group(entry["include-group"])
+    return actual
 
 
 RUNTIME = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
@@ -168,15 +168,15 @@ def test_every_direct_dependency_is_explained_and_no_other() -> None:
 @cache
 def owners() -> dict[str, str]:
     """Module -> distribution, for every module that an installed distribution has."""
-    found: dict[str, str] = {}
+    actual: dict[str, str] = {}
     for distribution in metadata.distributions():
         name = canonicalize_name(distribution.metadata["Name"])
         for file in distribution.files or []:
             path = PurePosixPath(file)
             if path.suffix in {".py", ".so"}:
                 parts = [*path.parent.parts, path.name.split(".")[0]]
-                found[".".join(parts).removesuffix(".__init__")] = name
-    return found
+                actual[".".join(parts).removesuffix(".__init__")] = name
+    return actual
 
 
 def imported(tree: ast.Module) -> Iterator[tuple[str, ...]]:

@@ -23,8 +23,10 @@ README = (ROOT / "README.md").read_text()
 
 def options() -> list[Any]:
     command: Any = typer.main.get_command(step.cli.app)
-    shown = [one for one in command.commands["attest"].params if not getattr(one, "hidden", False)]
-    return [one for one in shown if one.name != "help"]
+    shown = [
+        param for param in command.commands["attest"].params if not getattr(param, "hidden", False)
+    ]
+    return [each for each in shown if each.name != "help"]
 
 
 def table() -> str:
@@ -80,7 +82,7 @@ def test_the_order_of_the_exit_codes_is_what_the_page_says() -> None:
 
 
 def _kinds(kind: type[Any]) -> list[type[Any]]:
-    return [kind, *(found for sub in kind.__subclasses__() for found in _kinds(sub))]
+    return [kind, *(actual for sub in kind.__subclasses__() for actual in _kinds(sub))]
 
 
 def blocks(language: str) -> list[str]:
@@ -108,7 +110,7 @@ def test_the_step_for_github_has_inputs_and_outputs_that_exist() -> None:
     action = yaml.safe_load((ROOT / "action.yml").read_text())
     workflow = yaml.safe_load(blocks("yaml")[0])
     [job] = workflow["jobs"].values()
-    [step] = [one for one in job["steps"] if "binauthz-attest" in one["uses"]]
+    [step] = [each for each in job["steps"] if "binauthz-attest" in each["uses"]]
     assert set(step["with"]) <= set(action["inputs"])
     named = re.findall(r"steps\.attest\.outputs\.(\w+)", blocks("yaml")[0])
     assert named
@@ -122,10 +124,10 @@ def test_the_step_for_cloud_build_attests(make_world: Callable[..., World], tmp_
     digest.write_text(DIGEST)
     known = build["substitutions"] | {"PROJECT_ID": PROJECT}
     arguments = [
-        re.sub(r"\$(\w+)", lambda match: known[match[1]], one).replace(
+        re.sub(r"\$(\w+)", lambda match: known[match[1]], arg).replace(
             "/workspace/digest", str(digest)
         )
-        for one in build["steps"][1]["args"]
+        for arg in build["steps"][1]["args"]
     ]
     result = world.run(*arguments)
     assert result.code == 0, result.err

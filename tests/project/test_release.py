@@ -198,7 +198,7 @@ def test_a_job_waits_for_all_that_stand_before_it() -> None:
     after: dict[str, set[str]] = {}
     for name, job in jobs.items():
         needed = {job["needs"]} if isinstance(job.get("needs"), str) else set(job.get("needs", ()))
-        after[name] = needed.union(*(after[one] for one in needed))
+        after[name] = needed.union(*(after[each] for each in needed))
         assert after[name] == set(after) - {name}
         # Without a condition, GitHub runs no job after one that failed.
         assert "if" not in job
@@ -370,9 +370,9 @@ def test_what_somebody_put_under_the_tag_is_not_taken_for_the_build(
 
 def test_provenance_is_signed_of_nothing_but_a_build() -> None:
     steps = load(WORKFLOWS / "release.yml")["jobs"]["build"]["steps"]
-    [sign] = [one for one in steps if "attest-build-provenance@" in one.get("uses", "")]
+    [sign] = [each for each in steps if "attest-build-provenance@" in each.get("uses", "")]
     assert "steps.image.outputs.built == 'true'" in sign["if"]
-    [build] = [one for one in steps if one.get("id") == "image"]
+    [build] = [each for each in steps if each.get("id") == "image"]
     before, _, after = build["run"].partition("docker buildx build ")
     assert "built=true" not in before
     assert "built=true" in after
@@ -386,7 +386,7 @@ def test_the_bases_of_the_image_are_named_by_digest_where_updates_find_them() ->
     assert len(bases) == 2
     assert all(re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", name) for name in bases)
     updates = load(ROOT / ".github" / "dependabot.yml")["updates"]
-    assert "docker" in {one["package-ecosystem"] for one in updates}
+    assert "docker" in {each["package-ecosystem"] for each in updates}
 
 
 def test_what_cannot_be_attested_is_not_published(start: Callable[..., Release]) -> None:

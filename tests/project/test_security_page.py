@@ -54,14 +54,14 @@ def test_every_attack_has_tests_that_are_there() -> None:
     assert len(attacks()) > 15
     for attack, _, tests in attacks():
         assert tests, attack
-        for one in tests:
-            path, _, name = one.partition("::")
+        for test in tests:
+            path, _, name = test.partition("::")
             names = {
                 node.name
                 for node in ast.parse((ROOT / path).read_text()).body
                 if isinstance(node, ast.FunctionDef)
             }
-            assert name in names, one
+            assert name in names, test
 
 
 def test_every_rule_about_what_others_write_stops_an_attack() -> None:

@@ -168,14 +168,14 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    found = []
+    actual = []
     for section in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]:
         heading, *rest = re.split(r"^### ", section, flags=re.MULTILINE)
         if match := re.match(r"Exit code (\d): ", heading):
             for entry in rest:
                 first, _, text = entry.partition("\n")
-                found.append(Entry(int(match[1]), first.strip().strip("`"), text))
-    return found
+                actual.append(Entry(int(match[1]), first.strip().strip("`"), text))
+    return actual
 
 
 ENTRIES = entries()
@@ -208,7 +208,8 @@ def test_a_message_is_what_a_run_prints(
     result = world.run(*case.arguments, "--format", "json")
     document = json.loads(result.out)
     [error] = document["errors"] or [
-        {"message": one["reason"], "hint": "", "exit_code": 3} for one in document["verdicts"]
+        {"message": verdict["reason"], "hint": "", "exit_code": 3}
+        for verdict in document["verdicts"]
     ]
     pattern = ".+".join(map(re.escape, entry.message.split("…")))
     assert re.fullmatch(pattern, error["message"]), error["message"]

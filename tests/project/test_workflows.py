@@ -55,15 +55,15 @@ def test_an_action_is_pinned_by_commit_and_says_its_version(path: Path) -> None:
     assert len(used) == sum(
         "uses" in step for j in load(path)["jobs"].values() for step in j["steps"]
     )
-    for one in used:
-        assert re.fullmatch(r"\./ # .+|[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one)
+    for each in used:
+        assert re.fullmatch(r"\./ # .+|[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", each)
 
 
 def test_an_action_has_the_same_commit_wherever_it_is_used() -> None:
     examples = sorted((ROOT / "examples" / "github").glob("*.yml"))
     texts = [path.read_text() for path in [*PATHS, *examples]]
-    used = {one for text in texts for one in re.findall(r"uses: (\S+@[0-9a-f]{40} # \S+)", text)}
-    names = [one.partition("@")[0] for one in used]
+    used = {each for text in texts for each in re.findall(r"uses: (\S+@[0-9a-f]{40} # \S+)", text)}
+    names = [each.partition("@")[0] for each in used]
     assert sorted(names) == sorted(set(names))
 
 
@@ -103,7 +103,7 @@ def test_what_is_asked_of_another_job_or_step_is_there(job: dict[str, Any]) -> N
     """An expression that names nothing is an empty text to GitHub, and no error."""
     needed = job.get("needs", [])
     needed = [needed] if isinstance(needed, str) else needed
-    known = {name.partition(":")[2]: one for name, one in jobs()}
+    known = {name.partition(":")[2]: each for name, each in jobs()}
     before = {step["id"]: step for step in job["steps"] if "id" in step}
     for expression in EXPRESSION.findall(json.dumps(job)):
         match expression.split("."):

@@ -110,9 +110,9 @@ class Run:
         """
         arguments = given.pop("args", "").split()
         action = workspace / "action.yml"
-        found = yaml.safe_load(action.read_text()) if action.exists() else ACTION
-        self.images.append(found["runs"]["image"])
-        defaults = {key: one.get("default", "") for key, one in ACTION["inputs"].items()}
+        actual = yaml.safe_load(action.read_text()) if action.exists() else ACTION
+        self.images.append(actual["runs"]["image"])
+        defaults = {key: each.get("default", "") for key, each in ACTION["inputs"].items()}
         assert set(given) <= set(defaults)
         inputs = {**defaults, **given}
         self.commands.append(arguments[0] if arguments else inputs["command"])

@@ -77,7 +77,11 @@ def verified(world: World) -> list[str]:
     result = world.run("verify", IMAGE, "--attestor", ATTESTOR, "--format", "json")
     assert result.code == 0, result.err
     [verdict] = json.loads(result.out)["verdicts"]
-    return [one["occurrence"] for one in verdict["attestations"] if one["verified"]]
+    return [
+        attestation["occurrence"]
+        for attestation in verdict["attestations"]
+        if attestation["verified"]
+    ]
 
 
 def notes(*names: str) -> dict[str, Any]:
@@ -151,10 +155,10 @@ def test_cloud_kms_with_gcloud_first_and_with_gcloud_second(
     other = image("b")
     ours = cloud.world.attest("--kms-key-version", VERSION, image=str(other))
     assert ours.receipt["status"] == "created"
-    both = {one["name"]: one["resourceUri"] for one in cloud.attestations()}
+    both = {attestation["name"]: attestation["resourceUri"] for attestation in cloud.attestations()}
     assert both == {theirs: IMAGE, ours.receipt["occurrence"]: f"https://{other}"}
-    [found] = cloud.attestations(ATTESTOR, f"--artifact-url={other}")
-    assert found["name"] == ours.receipt["occurrence"]
+    [actual] = cloud.attestations(ATTESTOR, f"--artifact-url={other}")
+    assert actual["name"] == ours.receipt["occurrence"]
 
 
 def test_an_attestor_that_gcloud_makes_from_cloud_kms(gcloud: Callable[..., Gcloud]) -> None:
@@ -165,13 +169,13 @@ def test_an_attestor_that_gcloud_makes_from_cloud_kms(gcloud: Callable[..., Gclo
         cloud.run(version, *BINAUTHZ, "attestors", "create", name, note)
     add = ("attestors", "public-keys", "add", f"--attestor={attestor}", f"--keyversion={VERSION}")
     cloud.run(*BINAUTHZ, *add, f"--public-key-id-override={KEY_ID}")
-    older = {one["name"]: one for one in cloud.read("beta", *BINAUTHZ, "attestors", "list")}
+    older = {each["name"]: each for each in cloud.read("beta", *BINAUTHZ, "attestors", "list")}
     assert set(older) == {ATTESTOR, ATTESTOR.replace(attestor, "other")}
     [listed] = older[ATTESTOR]["userOwnedDrydockNote"]["publicKeys"]
     assert listed["id"] == KEY_ID
     ours = cloud.world.attest("--kms-key-version", VERSION)
     assert ours.code == 0, ours.err
-    assert [one["name"] for one in cloud.attestations()] == [ours.receipt["occurrence"]]
+    assert [each["name"] for each in cloud.attestations()] == [ours.receipt["occurrence"]]
     missing = cloud.run(*BINAUTHZ, "attestors", "describe", "none", check=False)
     assert missing.returncode != 0
     assert "NOT_FOUND" in missing.stderr

@@ -32,9 +32,9 @@ def cloud(make_world: Callable[..., World], tool: FindTool, tmp_path: Path) -> G
 
 def verdict(done: subprocess.CompletedProcess[str]) -> Any:
     """The verdict of an evaluation, which gcloud also tells by its status."""
-    found = json.loads(done.stdout)
-    assert done.returncode == (0 if found["verdict"] == "CONFORMANT" else 2), done.stderr
-    return found["verdict"]
+    document = json.loads(done.stdout)
+    assert done.returncode == (0 if document["verdict"] == "CONFORMANT" else 2), done.stderr
+    return document["verdict"]
 
 
 def test_a_platform_policy_from_its_making_to_its_end(cloud: Gcloud, tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_platform_policy_from_its_making_to_its_end(cloud: Gcloud, tmp_path: P
     described = cloud.read(*POLICY, "describe", "signed", *AT_GKE)
     assert described["name"] == NAME
     assert described["gkePolicy"] == document["gkePolicy"]
-    assert [one["name"] for one in cloud.read(*POLICY, "list", "gke")] == [NAME]
+    assert [each["name"] for each in cloud.read(*POLICY, "list", "gke")] == [NAME]
 
     def evaluate(*arguments: str) -> Any:
         return verdict(

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(300)
 def platforms(registry: Registry, pushed: Pushed) -> dict[str, str]:
     """The digests of an index by architecture, as the registry itself lists them."""
     index = json.loads(registry.manifest(pushed.repository, pushed.tag).body)
-    return {one["platform"]["architecture"]: one["digest"] for one in index["manifests"]}
+    return {each["platform"]["architecture"]: each["digest"] for each in index["manifests"]}
 
 
 def images(world: World, *arguments: str) -> list[dict[str, Any]]:
@@ -26,14 +26,14 @@ def images(world: World, *arguments: str) -> list[dict[str, Any]]:
     result = world.run("discover", *arguments, "--format", "json")
     document = json.loads(result.out)
     assert document["errors"] == []
-    found: list[dict[str, Any]] = document["images"]
-    return found
+    actual: list[dict[str, Any]] = document["images"]
+    return actual
 
 
 def test_a_tag_is_resolved_to_what_was_pushed(kms_world: World, pushed: Pushed) -> None:
-    [found] = images(kms_world, f"{pushed.name}:{pushed.tag}", "--resolve-tags")
-    assert found["digest"] == pushed.digest
-    assert found["origin"]["tag"] == pushed.tag
+    [image] = images(kms_world, f"{pushed.name}:{pushed.tag}", "--resolve-tags")
+    assert image["digest"] == pushed.digest
+    assert image["origin"]["tag"] == pushed.tag
 
 
 def test_the_receipt_says_that_it_was_a_tag(
@@ -53,7 +53,7 @@ def test_an_index_is_attested_with_all_its_platforms(
     arguments = ["--attestor", ATTESTOR, "--platforms", "all", "--format", "json"]
     result = world.run("attest", pushed_index.image, *arguments)
     assert result.code == 0
-    digests = [one["digest"] for one in result.document["receipts"]]
+    digests = [receipt["digest"] for receipt in result.document["receipts"]]
     children = platforms(registry, pushed_index)
     assert digests[0] == pushed_index.digest
     assert sorted(digests[1:]) == sorted(children.values())
@@ -63,10 +63,10 @@ def test_an_index_is_attested_with_all_its_platforms(
 def test_only_the_platforms_that_were_named(
     kms_world: World, registry: Registry, pushed_index: Pushed
 ) -> None:
-    found = images(kms_world, pushed_index.image, "--platforms", "linux/arm64")
+    actual = images(kms_world, pushed_index.image, "--platforms", "linux/arm64")
     children = platforms(registry, pushed_index)
-    assert [one["digest"] for one in found] == [pushed_index.digest, children["arm64"]]
-    sources = [one["origin"]["source"] for one in found]
+    assert [each["digest"] for each in actual] == [pushed_index.digest, children["arm64"]]
+    sources = [each["origin"]["source"] for each in actual]
     assert sources == ["the reference given", f"platform of {pushed_index.digest}, {sources[0]}"]
     missing = kms_world.run("discover", pushed_index.image, "--platforms", "linux/riscv64")
     assert missing.code != 0
@@ -76,8 +76,8 @@ def test_only_the_platforms_that_were_named(
 def test_a_digest_that_the_registry_has_and_one_that_it_has_not(
     kms_world: World, pushed: Pushed
 ) -> None:
-    [found] = images(kms_world, pushed.image, "--check-registry")
-    assert found["digest"] == pushed.digest
+    [actual] = images(kms_world, pushed.image, "--check-registry")
+    assert actual["digest"] == pushed.digest
     absent = ImageRef.parse(pushed.image).name.at(Digest("e" * 64))
     result = kms_world.run("discover", str(absent), "--check-registry")
     assert result.code == 5

@@ -91,11 +91,11 @@ def served(body: bytes, kind: str = OCI_MANIFEST, **headers: str) -> Reply:
 
 def entry(body: bytes, platform: str | None, kind: str = OCI_MANIFEST, **more: object) -> Any:
     """An entry of an index."""
-    found: dict[str, object] = {"mediaType": kind, "digest": digest(body), "size": len(body)}
+    actual: dict[str, object] = {"mediaType": kind, "digest": digest(body), "size": len(body)}
     if platform is not None:
         parts = dict(zip(("os", "architecture", "variant"), platform.split("/"), strict=False))
-        found["platform"] = parts
-    return {**found, **more}
+        actual["platform"] = parts
+    return {**actual, **more}
 
 
 class _Http(ThreadingHTTPServer):

@@ -95,8 +95,8 @@ def test_an_address_in_an_address_is_judged_as_itself(inner: ipaddress.IPv4Addre
 
 @given(st.text(max_size=40))
 def test_a_name_is_no_address(text: str) -> None:
-    found = read_ip(text)
-    assert found is None or ipaddress.ip_address(text.partition("%")[0])
+    actual = read_ip(text)
+    assert actual is None or ipaddress.ip_address(text.partition("%")[0])
 
 
 def leading(patch: pytest.MonkeyPatch, names: dict[str, str]) -> None:
@@ -116,7 +116,7 @@ def fetch(url: str, *, internal: bool) -> StepError:
     return caught.value
 
 
-@pytest.mark.parametrize("place", [one for one in METADATA if "%" not in one])
+@pytest.mark.parametrize("place", [each for each in METADATA if "%" not in each])
 @pytest.mark.parametrize("internal", [True, False])
 def test_no_name_leads_to_a_metadata_server(
     place: str, internal: bool, monkeypatch: pytest.MonkeyPatch

@@ -135,8 +135,8 @@ def test_another_host_is_another_host(key: str, host: str) -> None:
 
 def test_a_host_under_its_own_name_comes_first() -> None:
     other = {"username": "other", "password": "x"}
-    found = find("r.example", auths={"https://r.example/v1/": other, "r.example": LOGIN})
-    assert found == Login("ci", "secret")
+    actual = find("r.example", auths={"https://r.example/v1/": other, "r.example": LOGIN})
+    assert actual == Login("ci", "secret")
 
 
 @pytest.mark.parametrize("text", [None, "", "  \n", "{}", '{"auths": null, "credHelpers": {}}'])
@@ -172,8 +172,8 @@ SECTIONS = st.dictionaries(
 )
 def test_any_text_is_a_keychain_or_bad_input(text: str) -> None:
     with suppress(BadInput):
-        found = Keychain(text, environ={"PATH": ""}).find("r.example")
-        assert found is None or isinstance(found, Login | IdentityToken)
+        actual = Keychain(text, environ={"PATH": ""}).find("r.example")
+        assert actual is None or isinstance(actual, Login | IdentityToken)
 
 
 def test_a_helper_is_asked_on_its_standard_input(helper: Helper, tmp_path: Path) -> None:

@@ -63,8 +63,8 @@ def ask(builder: Builder, path: str, put: bytes | None = None, kind: str = "") -
         request.method = "PUT"
         request.add_header("Content-Type", kind)
     with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - loopback
-        found: bytes = answer.read()
-    return found
+        content: bytes = answer.read()
+    return content
 
 
 def listed(builder: Builder, image: Pushed) -> dict[str, Any]:
@@ -82,18 +82,18 @@ def test_an_index_is_there_with_its_platforms(
     registry: Registry, index: Pushed, builder: Builder
 ) -> None:
     image = ImageRef.parse(index.image)
-    found = registry.manifest(image)
+    actual = registry.manifest(image)
     entries = listed(builder, index)["manifests"]
-    assert found.digest == image.digest
-    assert [str(child.digest) for child in found.children or ()] == [
+    assert actual.digest == image.digest
+    assert [str(child.digest) for child in actual.children or ()] == [
         entry["digest"] for entry in entries
     ]
     both = registry.expand(image, Platforms.parse("all"))
-    assert [str(one.digest) for one in both] == [
+    assert [str(each.digest) for each in both] == [
         index.digest,
         *(entry["digest"] for entry in entries),
     ]
-    assert all(one.name == image.name for one in both)
+    assert all(each.name == image.name for each in both)
     for child in both[1:]:
         assert registry.manifest(child).children is None
     [arm] = [entry for entry in entries if entry["platform"]["architecture"] == "arm64"]
@@ -129,7 +129,7 @@ def test_an_attestation_manifest_is_no_platform(
     image = tag.name.at(registry.resolve(tag))
     assert str(image.digest) == digest(whole)
     every = registry.expand(image, Platforms.parse("all"))
-    assert [str(one.digest) for one in every[1:]] == [
+    assert [str(each.digest) for each in every[1:]] == [
         entry["digest"] for entry in document["manifests"]
     ]
 

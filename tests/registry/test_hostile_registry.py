@@ -51,8 +51,8 @@ def test_without_a_digest_header_the_bytes_are_hashed(
     server = start(
         replies(Reply(200, {"Content-Type": OCI_INDEX}, manifest(OCI_INDEX, manifests=[])))
     )
-    found = anonymous(clock).resolve(tag(server))
-    assert str(found) == digest(manifest(OCI_INDEX, manifests=[]))
+    actual = anonymous(clock).resolve(tag(server))
+    assert str(actual) == digest(manifest(OCI_INDEX, manifests=[]))
 
 
 @pytest.mark.parametrize("lie", [digest(OTHER), "sha512:" + "0" * 128, "", "sha256:" + "a" * 9_999])
@@ -89,8 +89,8 @@ def test_what_was_fetched_by_digest_is_not_fetched_again(
     assert registry.expand(wanted, Platforms.parse("index")) == (wanted,)
     assert server.requests == []
     assert registry.manifest(wanted) is registry.manifest(wanted)
-    found = registry.expand(wanted, Platforms.parse("all"))
-    assert [str(one.digest) for one in found] == [digest(body), digest(child)]
+    actual = registry.expand(wanted, Platforms.parse("all"))
+    assert [str(each.digest) for each in actual] == [digest(body), digest(child)]
     assert len(server.requests) == 1
 
 

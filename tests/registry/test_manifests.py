@@ -49,8 +49,8 @@ def parse(body: bytes, kind: str = "") -> Manifest:
 
 
 def select(body: bytes, platforms: str) -> list[str]:
-    found = parse(body).select(Platforms.parse(platforms), "r.example/app:v1")
-    return [str(one) for one in found]
+    actual = parse(body).select(Platforms.parse(platforms), "r.example/app:v1")
+    return [str(each) for each in actual]
 
 
 @pytest.mark.parametrize("kind", [OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST])
@@ -60,9 +60,9 @@ def test_manifests_and_indexes_of_both_families_are_read(kind: str, stated: str)
     if stated == "header":
         del document["mediaType"]
     header = {"body": "", "plain header": "application/json"}.get(stated, f"{kind}; charset=utf-8")
-    found = parse(json.dumps(document).encode(), header)
-    assert found.media_type == kind
-    assert (found.children is not None) == (kind in (OCI_INDEX, DOCKER_LIST))
+    actual = parse(json.dumps(document).encode(), header)
+    assert actual.media_type == kind
+    assert (actual.children is not None) == (kind in (OCI_INDEX, DOCKER_LIST))
 
 
 @pytest.mark.parametrize(
@@ -236,9 +236,9 @@ JSON = st.recursive(
 def test_any_document_ends_in_an_error_or_in_its_own_digest(document: Any, kind: str) -> None:
     body = json.dumps(document).encode()
     try:
-        found = parse(body, kind)
-        digests = found.select(Platforms(every=True), "r.example/app")
+        actual = parse(body, kind)
+        digests = actual.select(Platforms(every=True), "r.example/app")
     except StepError:
         return
-    assert found.digest == digest_of(body)
-    assert all(str(one) in body.decode() for one in digests)
+    assert actual.digest == digest_of(body)
+    assert all(str(each) in body.decode() for each in digests)

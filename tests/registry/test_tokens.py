@@ -80,7 +80,7 @@ def resolve(host: str, keys: Keychain, repository: str = "team/app") -> str:
 
 def asked(server: Server) -> Request:
     """The one request for a token."""
-    [request] = [one for one in server.requests if not one.path.startswith("/v2/")]
+    [request] = [each for each in server.requests if not each.path.startswith("/v2/")]
     return request
 
 
@@ -100,7 +100,7 @@ def test_a_token_is_fetched_with_the_login_or_without(
         "scope": ["repository:team/app:pull"],
     }
     assert request.authorization == (BASIC if entry else None)
-    sent = [one.authorization for one in server.requests if one.host == "r.example"]
+    sent = [each.authorization for each in server.requests if each.host == "r.example"]
     assert sent == [None, f"Bearer {TOKEN}"]
 
 
@@ -131,7 +131,7 @@ def test_an_identity_token_is_exchanged_in_a_form(everywhere: Callable[[Script],
 def test_a_registry_token_is_sent_as_it_is(everywhere: Callable[[Script], Server]) -> None:
     server = everywhere(registry("https://auth.example/token"))
     assert resolve("r.example", keychain("r.example", {"registrytoken": TOKEN})) == digest(BODY)
-    assert {one.host for one in server.requests} == {"r.example"}
+    assert {request.host for request in server.requests} == {"r.example"}
 
 
 def test_a_token_is_used_for_its_own_repository_alone(
@@ -141,7 +141,10 @@ def test_a_token_is_used_for_its_own_repository_alone(
     client = Registry(Keychain(), FakeClock())
     for repository in ("team/app", "team/app", "team/other"):
         client.resolve(ImageTag.parse(f"r.example/{repository}:v1"))
-    paths = [(one.path.partition("?")[0], one.authorization is None) for one in server.requests]
+    paths = [
+        (request.path.partition("?")[0], request.authorization is None)
+        for request in server.requests
+    ]
     assert paths == [
         ("/v2/team/app/manifests/v1", True),
         ("/token", True),
@@ -204,7 +207,7 @@ def test_a_token_server_without_a_token_is_unavailable(
     with pytest.raises(Unavailable) as caught:
         resolve("r.example", keychain("r.example", LOGIN))
     assert "\n" not in caught.value.message
-    assert not any("elsewhere" in one.path for one in server.requests)
+    assert not any("elsewhere" in request.path for request in server.requests)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +245,7 @@ def test_a_token_server_that_must_not_be_asked(
     server = everywhere(registry(realm))
     with pytest.raises(Unavailable, match="names a token server that is not asked"):
         resolve("r.example", keychain("r.example", LOGIN))
-    assert {one.authorization for one in server.requests} == {None}
+    assert {request.authorization for request in server.requests} == {None}
     assert server.last is None
 
 

@@ -77,11 +77,11 @@ def test_plain() -> None:
 
 def test_discovered() -> None:
     out, err = Stream(), Stream()
-    found = (
+    actual = (
         Discovered(APP, Origin("the registry", tag="v1\n::error::x")),
         Discovered(WEB, Origin("-")),
     )
-    Terminal(out, err, {}).result(Result(Goal.DISCOVERED, found))
+    Terminal(out, err, {}).result(Result(Goal.DISCOVERED, actual))
     assert err.text() == ""
     assert out.text().splitlines() == [
         str(APP),

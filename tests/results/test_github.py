@@ -36,10 +36,10 @@ from tests.results.reports import (
 
 
 def test_outputs() -> None:
-    found = github.outputs(report(CREATED, EXISTING))
-    receipts = json.loads(found.pop("receipts"))
-    assert [one["image"] for one in receipts["receipts"]] == [str(APP), str(WEB)]
-    assert found == {
+    actual = github.outputs(report(CREATED, EXISTING))
+    receipts = json.loads(actual.pop("receipts"))
+    assert [each["image"] for each in receipts["receipts"]] == [str(APP), str(WEB)]
+    assert actual == {
         "image": str(APP),
         "images": f"{APP}\n{WEB}",
         "digest": str(APP.digest),
@@ -51,29 +51,29 @@ def test_outputs() -> None:
 
 
 def test_outputs_when_nothing_was_attested() -> None:
-    found = github.outputs(report(UNUSABLE))
-    assert json.loads(found.pop("receipts"))["errors"][0]["exit_code"] == 2
-    assert found.pop("status") == "failed"
-    assert set(found.values()) == {""}
+    actual = github.outputs(report(UNUSABLE))
+    assert json.loads(actual.pop("receipts"))["errors"][0]["exit_code"] == 2
+    assert actual.pop("status") == "failed"
+    assert set(actual.values()) == {""}
 
 
 def test_a_dry_run_has_no_attestations() -> None:
-    found = github.outputs(report(DRY_RUN))
-    assert (found["image"], found["attestations"]) == (str(WEB), "")
+    actual = github.outputs(report(DRY_RUN))
+    assert (actual["image"], actual["attestations"]) == (str(WEB), "")
 
 
 def test_one_value_is_one_line_and_given_once() -> None:
     split = replace(CREATED, public_key_id="a\nb", occurrence="c\r\n::d")
-    found = github.outputs(report(split, EXISTING, EXISTING))
-    assert found["public_key_ids"] == "a\\x0ab\nKEY"
-    assert found["attestations"] == "c\\x0d\\x0a::d\no/2"
-    assert found["images"] == f"{APP}\n{WEB}"
+    actual = github.outputs(report(split, EXISTING, EXISTING))
+    assert actual["public_key_ids"] == "a\\x0ab\nKEY"
+    assert actual["attestations"] == "c\\x0d\\x0a::d\no/2"
+    assert actual["images"] == f"{APP}\n{WEB}"
 
 
 def test_an_output_stays_under_the_runner_s_limit() -> None:
-    found = github.outputs(report(*[CREATED] * 600))["receipts"]
-    assert len(found) <= github.RECEIPTS_LIMIT
-    assert "payload" not in found
+    actual = github.outputs(report(*[CREATED] * 600))["receipts"]
+    assert len(actual) <= github.RECEIPTS_LIMIT
+    assert "payload" not in actual
 
 
 def test_publish_appends(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_any_value_returns_from_the_file(values: list[str]) -> None:
 @given(hostile_reports())
 def test_hostile_outputs(hostile: Result) -> None:
     expected = github.outputs(hostile)
-    text = "".join(github.heredoc(*one, "END-1") for one in expected.items())
+    text = "".join(github.heredoc(*each, "END-1") for each in expected.items())
     assert runner.outputs(text) == expected
     assert json.loads(expected["receipts"])
 
@@ -158,9 +158,9 @@ def test_a_title_cannot_end_itself() -> None:
 def test_hostile_annotations(hostile: Result) -> None:
     commands = runner.commands(github.annotate(hostile))
     assert [command.name for command in commands] == ["error"] * len(hostile.failures)
-    for command, one in zip(commands, hostile.failures, strict=True):
+    for command, each in zip(commands, hostile.failures, strict=True):
         assert set(command.properties) == {"title"}
-        assert command.data.startswith(one_line(one.error.message).rstrip("#: "))
+        assert command.data.startswith(one_line(each.error.message).rstrip("#: "))
 
 
 class Cells(HTMLParser):
@@ -211,10 +211,10 @@ def test_a_hostile_summary_is_text_in_cells(hostile: Result) -> None:
     tables = text.split("\n\n")[1:-1]
     assert all(table.startswith("<table>\n") for table in tables)
     assert all(table.endswith("</table>") for table in tables)
-    found = Cells(text)
-    assert found.tags <= {"table", "tr", "th", "td", "code"}
-    assert len(found.cells) == 4 * len(hostile.failures) + 5 * len(hostile.rows)
-    ids = found.cells[4 * len(hostile.failures) :][4::5]
+    actual = Cells(text)
+    assert actual.tags <= {"table", "tr", "th", "td", "code"}
+    assert len(actual.cells) == 4 * len(hostile.failures) + 5 * len(hostile.rows)
+    ids = actual.cells[4 * len(hostile.failures) :][4::5]
     assert ids == [one_line(key_id) for view in hostile.views for _, key_id in view.evidence]
 
 

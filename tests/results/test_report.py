@@ -166,12 +166,12 @@ def test_a_receipt_says_where_the_digest_came_from() -> None:
 
 @given(HOSTILE)
 def test_hostile_origins_start_no_command(text: str) -> None:
-    found = (Discovered(APP, Origin(text, tag=text)),)
-    listed = document(Result(Goal.DISCOVERED, found, (REFUSED,)))
+    actual = (Discovered(APP, Origin(text, tag=text)),)
+    listed = document(Result(Goal.DISCOVERED, actual, (REFUSED,)))
     assert runner.commands(listed) == []
-    [one] = json.loads(listed)["images"]
-    assert list(one) == ["image", "digest", "origin"]
-    assert one["origin"]["source"] == text
+    [each] = json.loads(listed)["images"]
+    assert list(each) == ["image", "digest", "origin"]
+    assert each["origin"]["source"] == text
     assert [list(error) for error in json.loads(listed)["errors"]] == [ERROR_KEYS]
 
 
@@ -221,10 +221,10 @@ def test_a_document_is_shortened_by_whole_keys() -> None:
     ]
     assert list(json.loads(lighter)["errors"][0]) == ERROR_KEYS
     lightest = fitted(whole, len(lighter) - 1)
-    assert [list(one) for one in json.loads(lightest)["receipts"]] == [
+    assert [list(receipt) for receipt in json.loads(lightest)["receipts"]] == [
         ["image", "attestor", "occurrence", "public_key_id", "status"]
     ] * 2
-    assert [list(one) for one in json.loads(lightest)["errors"]] == [
+    assert [list(error) for error in json.loads(lightest)["errors"]] == [
         ["image", "attestor", "exit_code"]
     ]
     assert json.loads(fitted(whole, len(lightest) - 1)) == {
@@ -240,11 +240,11 @@ def test_hostile_text_in_json(hostile: Result, limit: int) -> None:
     assert text.isascii()
     assert runner.commands(text) == []
     tree = json.loads(text)
-    assert [one["public_key_id"] for one in tree["receipts"]] == [
+    assert [receipt["public_key_id"] for receipt in tree["receipts"]] == [
         row.public_key_id for row in hostile.rows if isinstance(row, Receipt)
     ]
-    assert [(one["message"], one["hint"]) for one in tree["errors"]] == [
-        (one.error.message, one.error.hint) for one in hostile.failures
+    assert [(each["message"], each["hint"]) for each in tree["errors"]] == [
+        (each.error.message, each.error.hint) for each in hostile.failures
     ]
     line = fitted(hostile, limit)
     assert len(line) <= limit

@@ -65,8 +65,8 @@ VERDICTS = st.builds(
 PASSED = st.builds(Passed, IMAGES, st.just("scan"), HOSTILE)
 
 
-def some(one: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[object, ...]]:
-    return st.lists(one, max_size=3).map(tuple)
+def some(each: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[object, ...]]:
+    return st.lists(each, max_size=3).map(tuple)
 
 
 RESULTS: st.SearchStrategy[Result] = st.one_of(
@@ -79,10 +79,10 @@ RESULTS: st.SearchStrategy[Result] = st.one_of(
 @given(RESULTS)
 def test_nothing_hostile_leaves_its_place(result: Result) -> None:
     outputs = github.outputs(result)
-    file = "".join(github.heredoc(*one, "END-1") for one in outputs.items())
+    file = "".join(github.heredoc(*each, "END-1") for each in outputs.items())
     assert runner.outputs(file) == outputs
     annotations = runner.commands(github.annotate(result))
-    assert [one.name for one in annotations] == ["error"] * len(list(result.complaints()))
+    assert [each.name for each in annotations] == ["error"] * len(list(result.complaints()))
     page = Cells(github.summary(result))
     assert page.tags <= {"table", "tr", "th", "td", "code"}
     assert len(page.cells) == sum(len(head) * len(rows) for head, rows in github.tables(result))
@@ -149,8 +149,8 @@ def test_an_attestation_of_a_denied_image_is_no_output() -> None:
     """One attestor's word is not enough where the rule asks for two."""
     evidence = ((QA, Attested("key", "occurrence")), (PROD, Unattested()))
     denied = Decision(str(APP), False, "rule", denial="no", evidence=evidence)
-    found = Result(Goal.ADMITTED, (denied,))
-    assert (found.images, found.attestations, found.public_key_ids) == ((), (), ())
+    actual = Result(Goal.ADMITTED, (denied,))
+    assert (actual.images, actual.attestations, actual.public_key_ids) == ((), (), ())
     admitted = Result(Goal.ADMITTED, (Decision(str(APP), True, "rule", evidence=evidence[:1]),))
     assert (admitted.attestations, admitted.public_key_ids) == (("occurrence",), ("key",))
 

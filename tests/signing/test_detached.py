@@ -20,8 +20,8 @@ KMS_ID = f"//cloudkms.googleapis.com/v1/{NAME}"
 PGP = pgp_key(PgpKind.ED25519)
 PLAIN = pkix_key(P256, "urn:key")
 
-every_algorithm = pytest.mark.parametrize("algorithm", Algorithm, ids=lambda one: one.name)
-every_kind = pytest.mark.parametrize("kind", PgpKind, ids=lambda one: one.name)
+every_algorithm = pytest.mark.parametrize("algorithm", Algorithm, ids=lambda each: each.name)
+every_kind = pytest.mark.parametrize("kind", PgpKind, ids=lambda each: each.name)
 
 
 @pytest.mark.parametrize("key", [PLAIN, PGP, pkix_key(P256, KMS_ID)], ids=["plain", "pgp", "kms"])

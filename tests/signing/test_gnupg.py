@@ -24,7 +24,7 @@ PASSPHRASE = "pässwörd"
 def secrets(key: pysequoia.Tsk) -> list[Packet]:
     """The secret packets of a key."""
     packets = PacketPile.from_bytes(bytes(key))
-    return [one for one in packets if one.tag in (Tag.SecretKey, Tag.SecretSubkey)]
+    return [each for each in packets if each.tag in (Tag.SecretKey, Tag.SecretSubkey)]
 
 
 def inexact(numbers: bytes) -> bytes:
@@ -79,15 +79,15 @@ def _changed(key: pysequoia.Tsk, change: object) -> bytes:
     """The packets themselves, since no key can be made of them."""
     assert callable(change)
     certificate = PacketPile.from_bytes(bytes(key.extract_certificate()))
-    public = {one.fingerprint: one for one in certificate if one.fingerprint}
+    public = {each.fingerprint: each for each in certificate if each.fingerprint}
     packets = b""
-    for one in PacketPile.from_bytes(bytes(key)):
-        if one.fingerprint:
-            body = change(one, public[one.fingerprint])
-            head = bytes([0xC0 | int(one.tag), 0xFF]) + len(body).to_bytes(4)
+    for from_byte in PacketPile.from_bytes(bytes(key)):
+        if from_byte.fingerprint:
+            body = change(from_byte, public[from_byte.fingerprint])
+            head = bytes([0xC0 | int(from_byte.tag), 0xFF]) + len(body).to_bytes(4)
             packets += head + body
         else:
-            packets += bytes(one)
+            packets += bytes(from_byte)
     return packets
 
 

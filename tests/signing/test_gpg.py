@@ -17,7 +17,7 @@ from step.signing.pgp import PgpSigner
 from tests.keys import PgpKind, pgp_key, pgp_public, pgp_secret
 from tests.signing.trial import PAYLOAD, checked, refusal
 
-every_kind = pytest.mark.parametrize("kind", PgpKind, ids=lambda one: one.name)
+every_kind = pytest.mark.parametrize("kind", PgpKind, ids=lambda item: item.name)
 
 
 class GpgError(Exception):

@@ -38,7 +38,7 @@ from tests.signing.trial import IMAGE, PAYLOAD, checked, refusal
 PASSPHRASE = "  pä ss\"'$`\\ \n€ "
 ED25519 = PgpKind.ED25519
 
-every_kind = pytest.mark.parametrize("kind", PgpKind, ids=lambda one: one.name)
+every_kind = pytest.mark.parametrize("kind", PgpKind, ids=lambda each: each.name)
 
 
 # --- forms
@@ -247,9 +247,9 @@ def test_a_damaged_key_signs_nothing_else_or_is_bad_input(at: int, bit: int, cut
 def test_a_signature_of_an_unknown_type_in_the_key_is_refused() -> None:
     raw = bytes(pgp_tsk(ED25519))
     binding = next(
-        one
-        for one in PacketPile.from_bytes(raw)
-        if one.signature_type == SignatureType.SubkeyBinding
+        from_byte
+        for from_byte in PacketPile.from_bytes(raw)
+        if from_byte.signature_type == SignatureType.SubkeyBinding
     )
     kind = raw.index(binding.body) + 1
     refusal(raw[:kind] + b"\x58" + raw[kind + 1 :])
@@ -269,12 +269,12 @@ def test_a_secret_that_does_not_fit_its_public_half_does_not_sign() -> None:
 
 def test_a_public_primary_with_a_secret_subkey_signs() -> None:
     public = {
-        one.fingerprint: one
-        for one in PacketPile.from_bytes(bytes(pgp_tsk(ED25519).extract_certificate()))
-        if one.tag == Tag.PublicKey
+        from_byte.fingerprint: from_byte
+        for from_byte in PacketPile.from_bytes(bytes(pgp_tsk(ED25519).extract_certificate()))
+        if from_byte.tag == Tag.PublicKey
     }
     packets = PacketPile.from_bytes(bytes(pgp_tsk(ED25519)))
-    key = pysequoia.Tsk.from_packets([public.get(one.fingerprint, one) for one in packets])
+    key = pysequoia.Tsk.from_packets([public.get(each.fingerprint, each) for each in packets])
     checked(PgpSigner.load(str(key).encode(), None), pgp_public(ED25519))
 
 

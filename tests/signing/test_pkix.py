@@ -42,7 +42,7 @@ FORMS = [
     if (algorithm.scheme, form) != (Scheme.ML_DSA, OLD)  # it has PKCS#8 only
 ]
 every_form = pytest.mark.parametrize(("algorithm", "form"), FORMS)
-every_algorithm = pytest.mark.parametrize("algorithm", Algorithm, ids=lambda one: one.name)
+every_algorithm = pytest.mark.parametrize("algorithm", Algorithm, ids=lambda each: each.name)
 
 
 @every_form
@@ -59,8 +59,8 @@ def test_what_is_signed_verifies_with_the_registered_key(
 
 @pytest.mark.parametrize(
     "algorithm",
-    [one for one in Algorithm if one.scheme is Scheme.RSA_PSS],
-    ids=lambda one: one.name,
+    [each for each in Algorithm if each.scheme is Scheme.RSA_PSS],
+    ids=lambda each: each.name,
 )
 def test_a_pss_signature_has_a_salt_as_long_as_its_digest(algorithm: Algorithm) -> None:
     public = make_private_key(algorithm).public_key()
@@ -79,7 +79,7 @@ def openssl_options(algorithm: Algorithm) -> list[str]:
 
 # openssl has ML-DSA from 3.5 on only, later than the systems that this runs on.
 @pytest.mark.parametrize(
-    "algorithm", [one for one in Algorithm if one.hash_name], ids=lambda one: one.name
+    "algorithm", [each for each in Algorithm if each.hash_name], ids=lambda each: each.name
 )
 def test_openssl_verifies_what_is_signed(
     algorithm: Algorithm, tool: Callable[[str], str], tmp_path: Path
