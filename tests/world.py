@@ -23,6 +23,11 @@ from tests.keys import KnownRsaKeys, PgpKind, make_private_key, pgp_public, publ
 
 C = TypeVar("C")
 
+RECEIPT_KEYS = [
+    *("image", "digest", "attestor", "note", "occurrence", "public_key_id", "algorithm", "status"),
+    *("payload", "signature", "create_time", "visible_after_seconds", "resource_uri", "build"),
+    *("version", "origin"),
+]
 PROJECT = "my-project"
 ATTESTOR = f"projects/{PROJECT}/attestors/built-by-ci"
 NOTE = f"projects/{PROJECT}/notes/built-by-ci"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -19,7 +18,6 @@ from step.cloud.connection import Connection
 from step.emulator import Emulator, Seed
 from step.errors import NotAllowed, NotFound, Unavailable
 from step.model.build import Build, BuildName, BuiltImage
-from tests.cloud.test_connection import credentials_file, token_server
 from tests.world import FakeClock
 
 ID = "c5f03cc3-1b9d-4a3c-8a53-6f5e0a3b2c1d"
@@ -176,14 +174,10 @@ def test_another_build_in_the_answer_is_not_believed() -> None:
         builds.get(GLOBAL)
 
 
-def test_builds_are_asked_for_where_gcloud_would(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_builds_are_asked_for_where_gcloud_would(account: Callable[..., None]) -> None:
     """Nothing listens on that port: the address is in the error."""
-    with token_server(200, {"access_token": "token", "expires_in": 3600}) as uri:
-        path = credentials_file(tmp_path, uri)
-        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", path)
-        environ = {"CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDBUILD": "https://127.0.0.1:1/"}
-        builds = Builds(Connection(FakeClock(), environ, None))
-        with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1"):
-            builds.get(GLOBAL)
+    account()
+    environ = {"CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDBUILD": "https://127.0.0.1:1/"}
+    builds = Builds(Connection(FakeClock(), environ, None))
+    with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1"):
+        builds.get(GLOBAL)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +26,6 @@ from step.errors import (
     StepError,
     Unavailable,
 )
-from step.model.keys import Algorithm
-from tests.keys import make_private_key, private_pem
 from tests.world import FakeClock, World
 
 READ = Method(
@@ -117,48 +111,6 @@ def test_a_token_server_that_cannot_be_reached_is_worth_a_second_run() -> None:
     assert type(translate_auth(RefreshError("no"))) is NotAllowed  # type: ignore[no-untyped-call]
 
 
-@contextmanager
-def token_server(status: int, answer: dict[str, Any]) -> Iterator[str]:
-    """A server of access tokens on loopback, as https://www.rfc-editor.org/rfc/rfc6749 has it."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            body = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/token"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def credentials_file(folder: Path, token_uri: str) -> str:
-    """A service account's key file, with a key that was made for this test."""
-    path = folder / "credentials.json"
-    content = {
-        "type": "service_account",
-        "project_id": "my-project",
-        "private_key_id": "1",
-        "private_key": private_pem(make_private_key(Algorithm.RSA_SIGN_PKCS1_2048_SHA256)).decode(),
-        "client_email": "builder@my-project.iam.gserviceaccount.com",
-        "token_uri": token_uri,
-    }
-    path.write_text(json.dumps(content))
-    return str(path)
-
-
 def sign(connection: Connection) -> None:
     """Any call that needs credentials."""
     from google.cloud.kms_v1 import GetPublicKeyRequest
@@ -177,41 +129,34 @@ def test_credentials_that_are_missing_are_told_at_once(
 
 
 def test_credentials_that_are_refused_are_told_at_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    account: Callable[..., None],
 ) -> None:
-    with token_server(400, {"error": "invalid_grant"}) as uri:
-        path = credentials_file(tmp_path, uri)
-        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", path)
-        clock = FakeClock()
-        with pytest.raises(NotAllowed, match="credentials were refused") as caught:
-            sign(Connection(clock, {}, None))
+    account(400, error="invalid_grant")
+    clock = FakeClock()
+    with pytest.raises(NotAllowed, match="credentials were refused") as caught:
+        sign(Connection(clock, {}, None))
     assert clock.elapsed().total_seconds() == 0
     assert "Application Default Credentials" in caught.value.hint
 
 
 def test_calls_go_to_the_address_that_gcloud_is_told_too(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    account: Callable[..., None],
 ) -> None:
     """A port of loopback where nothing listens stands for a private endpoint."""
-    with token_server(200, {"access_token": "token", "expires_in": 3600}) as uri:
-        path = credentials_file(tmp_path, uri)
-        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", path)
-        environ = {"CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS": "https://127.0.0.1:1/"}
-        connection = Connection(FakeClock(), environ, None)
-        with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1"):
-            sign(connection)
-        assert connection.account == "serviceAccount:builder@my-project.iam.gserviceaccount.com"
+    account()
+    environ = {"CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS": "https://127.0.0.1:1/"}
+    connection = Connection(FakeClock(), environ, None)
+    with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1"):
+        sign(connection)
+    assert connection.account == "serviceAccount:builder@my-project.iam.gserviceaccount.com"
 
 
 def test_a_channel_is_one_a_service_and_connects_before_its_first_call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    account: Callable[..., None],
 ) -> None:
     """So that whoever gets one ready ahead does not wait for it later."""
-    with (
-        token_server(200, {"access_token": "t", "expires_in": 3600}) as uri,
-        socket.create_server(("127.0.0.1", 0)) as listening,
-    ):
-        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", credentials_file(tmp_path, uri))
+    account()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
         address = f"https://127.0.0.1:{listening.getsockname()[1]}/"
         environ = {"CLOUDSDK_API_ENDPOINT_OVERRIDES_BINARYAUTHORIZATION": address}
         connection = Connection(FakeClock(), environ, None)
@@ -223,14 +168,12 @@ def test_a_channel_is_one_a_service_and_connects_before_its_first_call(
 
 @pytest.mark.parametrize("address", ["http://host/", "https://", "https://user@host/", "ftp://h"])
 def test_an_address_that_is_not_encrypted_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str
+    account: Callable[..., None], address: str
 ) -> None:
-    with token_server(200, {"access_token": "token", "expires_in": 3600}) as uri:
-        path = credentials_file(tmp_path, uri)
-        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", path)
-        environ = {"CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS": address}
-        with pytest.raises(BadInput, match="CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS"):
-            sign(Connection(FakeClock(), environ, None))
+    account()
+    environ = {"CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS": address}
+    with pytest.raises(BadInput, match="CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS"):
+        sign(Connection(FakeClock(), environ, None))
 
 
 def test_no_proxy_is_asked_for_the_emulator(
@@ -244,13 +187,9 @@ def test_no_proxy_is_asked_for_the_emulator(
     assert kms_world.attest().code == 0
 
 
-def test_an_access_token_is_the_accounts_own(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    with token_server(200, {"access_token": "token", "expires_in": 3600}) as uri:
-        path = credentials_file(tmp_path, uri)
-        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", path)
-        assert Connection(FakeClock(), {}, None).access_token() == "token"
+def test_an_access_token_is_the_accounts_own(account: Callable[..., None]) -> None:
+    account()
+    assert Connection(FakeClock(), {}, None).access_token() == "token"
     assert Connection(FakeClock(), {}, "localhost:1").access_token() is None
 
 
@@ -269,9 +208,8 @@ def test_without_an_account_there_is_no_access_token(
 
 
 def test_an_account_that_is_refused_has_no_access_token(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    account: Callable[..., None],
 ) -> None:
-    with token_server(400, {"error": "invalid_grant"}) as uri:
-        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", credentials_file(tmp_path, uri))
-        with pytest.raises(NotAllowed, match="credentials were refused"):
-            Connection(FakeClock(), {}, None).access_token()
+    account(400, error="invalid_grant")
+    with pytest.raises(NotAllowed, match="credentials were refused"):
+        Connection(FakeClock(), {}, None).access_token()

@@ -7,7 +7,6 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
-import grpc
 import pytest
 from google.api_core.exceptions import GoogleAPICallError, ResourceExhausted, ServiceUnavailable
 from google.protobuf.duration_pb2 import Duration
@@ -155,7 +154,3 @@ def test_slower_is_slower_and_faster_is_faster_within_bounds(
     assert second(0.02) <= slower(gap) <= second(10)
     assert slower(min(gap, other)) <= slower(max(gap, other))
     assert faster(gap) < gap or gap == faster(gap) == second(0)
-
-
-def test_the_code_of_an_exhausted_quota_is_what_the_test_says() -> None:
-    assert exhausted().grpc_status_code is grpc.StatusCode.RESOURCE_EXHAUSTED

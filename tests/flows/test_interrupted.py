@@ -191,7 +191,7 @@ def test_nothing_more_is_created_once_a_run_has_ended(make_world: Callable[..., 
     result = world.run("attest", *images, "--attestor", ATTESTOR, "--timeout", "1h")
     assert result.code == 130
     for worker in set(threading.enumerate()) - before:
-        if "(work)" in worker.name:
+        if "(loop)" in worker.name:
             worker.join()
     assert world.count("CreateOccurrence") <= 8
 

@@ -11,17 +11,11 @@ import pytest
 from google.cloud import binaryauthorization_v1 as ba
 
 from tests.policies import ALLOW, BLOCK, DENY, REQUIRE, policy, seed
-from tests.world import ATTESTOR, IMAGE, PROJECT, Result, World, attestor_seed, image, kms_seed
+from tests.world import ATTESTOR, IMAGE, PROJECT, World, attestor_seed, image, kms_seed
 
 OTHER_ATTESTOR = f"projects/{PROJECT}/attestors/tested"
 CLUSTER = "europe-west1.prod"
 BY_CLUSTER = {"default": DENY, "clusterAdmissionRules": {CLUSTER: REQUIRE}}
-
-
-def answer(result: Result) -> dict[str, Any]:
-    document = json.loads(result.out)
-    assert isinstance(document, dict)
-    return document
 
 
 def test_the_step_can_say_that_a_cluster_will_admit_the_image(
@@ -29,7 +23,7 @@ def test_the_step_can_say_that_a_cluster_will_admit_the_image(
 ) -> None:
     world = make_world(seed(**BY_CLUSTER))
     result = world.attest("--policy-check", "--cluster", CLUSTER)
-    document = answer(result)
+    document = json.loads(result.out)
     assert result.code == 0
     assert list(document) == ["receipts", "errors", "decisions", "emulator"]
     assert [receipt["status"] for receipt in document["receipts"]] == ["created"]
@@ -66,7 +60,7 @@ def test_a_denial_is_a_no_and_the_attestation_stays(
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     world = make_world(seed(**BY_CLUSTER))
     result = world.attest("--policy-check", *cluster)
-    document = answer(result)
+    document = json.loads(result.out)
     assert result.code == 3
     assert [receipt["status"] for receipt in document["receipts"]] == ["created"]
     assert [decision["admitted"] for decision in document["decisions"]] == [False]
@@ -89,7 +83,7 @@ def test_another_attestor_is_missing(make_world: Callable[..., World]) -> None:
     world = make_world(
         base | {"attestors": [*base["attestors"], *other], "policies": [policy(default=both)]}
     )
-    [error] = answer(world.attest("--policy-check"))["errors"]
+    [error] = json.loads(world.attest("--policy-check").out)["errors"]
     assert f"denied by attestor {OTHER_ATTESTOR}" in error["message"]
     assert f"denied by attestor {ATTESTOR}" not in error["message"]
 
@@ -120,7 +114,7 @@ def test_it_warns_where_the_attestation_was_never_tested(
     world = make_world(
         base | {"attestors": [*base["attestors"], *other], "policies": [policy(**fields)]}
     )
-    [decision] = answer(world.attest("--policy-check"))["decisions"]
+    [decision] = json.loads(world.attest("--policy-check").out)["decisions"]
     assert warning in decision["warnings"]
 
 
@@ -129,7 +123,7 @@ def test_what_was_not_attested_is_not_evaluated(make_world: Callable[..., World]
     world = make_world(seed())
     world.emulator.fail("CreateOccurrence=PERMISSION_DENIED:1")
     other = str(image("7"))
-    document = answer(world.attest(other, "--policy-check"))
+    document = json.loads(world.attest(other, "--policy-check").out)
     assert len(document["errors"]) == len(document["decisions"]) == len(document["receipts"]) == 1
     assert document["decisions"][0]["image"] == document["receipts"][0]["image"]
     assert document["decisions"][0]["image"] != document["errors"][0]["image"]
@@ -142,8 +136,8 @@ def test_what_one_attestor_of_two_could_not_attest_is_not_evaluated(
     world = make_world(seed())
     result = world.attest("--policy-check", "--attestor", f"projects/{PROJECT}/attestors/none")
     assert result.code == 5
-    assert "decisions" not in answer(result)
-    assert len(answer(result)["receipts"]) == 1
+    assert "decisions" not in json.loads(result.out)
+    assert len(json.loads(result.out)["receipts"]) == 1
 
 
 def test_a_policy_that_cannot_be_read_is_known_before_anything_is_signed(
@@ -170,7 +164,7 @@ def test_an_attestor_that_cannot_be_asked_leaves_it_undecided(
     )
     world.client(ba.BinauthzManagementServiceV1Client).delete_attestor(name=OTHER_ATTESTOR)
     result = world.attest("--policy-check")
-    document = answer(result)
+    document = json.loads(result.out)
     assert result.code == 5
     assert "decisions" not in document
     assert [error["image"] for error in document["errors"]] == [IMAGE]
@@ -204,12 +198,12 @@ def test_the_policy_of_another_project(make_world: Callable[..., World]) -> None
     elsewhere = policy(default=DENY) | {"name": "projects/clusters/policy"}
     world = make_world(kms_seed() | {"policies": [policy(), elsewhere]})
     assert world.attest("--policy-check").code == 0
-    denied = answer(world.attest("--policy-check", "--policy-project", "clusters"))
+    denied = json.loads(world.attest("--policy-check", "--policy-project", "clusters").out)
     assert "not admitted by projects/clusters/policy" in denied["errors"][0]["message"]
 
 
 def test_the_mode_of_enforcement_is_told(make_world: Callable[..., World]) -> None:
     world = make_world(seed())
-    [decision] = answer(world.attest("--policy-check"))["decisions"]
+    [decision] = json.loads(world.attest("--policy-check").out)["decisions"]
     modes = (decision["evaluation_mode"], decision["enforcement_mode"])
     assert modes == ("REQUIRE_ATTESTATION", BLOCK)

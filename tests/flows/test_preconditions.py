@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,7 +19,7 @@ from tests.flows.notes import connection
 from tests.flows.test_require_build import put
 from tests.policies import policy
 from tests.scans import COMPLETE, FAILED, scan, written
-from tests.world import ATTESTOR, IMAGE, PROJECT, Result, World, image, kms_seed
+from tests.world import ATTESTOR, IMAGE, PROJECT, World, image, kms_seed
 
 OTHER = str(image("7"))
 BUILD = ("--require-build", "--trusted-source", SOURCE)
@@ -34,19 +33,13 @@ def limits(tmp_path: Path) -> tuple[str, str]:
     return "--vulnerability-policy", str(path)
 
 
-def answer(result: Result) -> dict[str, Any]:
-    document = json.loads(result.out)
-    assert isinstance(document, dict)
-    return document
-
-
 def test_what_is_refused_is_not_signed_and_what_passes_is(
     kms_world: World, limits: tuple[str, str]
 ) -> None:
     scan(kms_world, COMPLETE)
     scan(kms_world, FAILED, uri=f"https://{OTHER}")
     result = kms_world.attest(OTHER, *limits)
-    document = answer(result)
+    document = json.loads(result.out)
     assert result.code == 3
     assert list(document) == ["receipts", "errors", "checks", "emulator"]
     assert [receipt["image"] for receipt in document["receipts"]] == [IMAGE]
@@ -58,7 +51,7 @@ def test_what_is_refused_is_not_signed_and_what_passes_is(
 
 def test_the_record_of_one_build_is_none_of_another_image(kms_world: World) -> None:
     put(kms_world)
-    document = answer(kms_world.attest(OTHER, *BUILD))
+    document = json.loads(kms_world.attest(OTHER, *BUILD).out)
     assert [receipt["image"] for receipt in document["receipts"]] == [IMAGE]
     assert [(error["image"], error["exit_code"]) for error in document["errors"]] == [(OTHER, 3)]
     assert kms_world.count("AsymmetricSign") == 1
@@ -73,7 +66,7 @@ def test_an_image_that_is_given_twice_is_checked_once(kms_world: World) -> None:
 
 def test_every_no_is_told_at_once(kms_world: World, limits: tuple[str, str]) -> None:
     scan(kms_world, FAILED)
-    errors = answer(kms_world.attest(*limits, *BUILD))["errors"]
+    errors = json.loads(kms_world.attest(*limits, *BUILD).out)["errors"]
     assert len(errors) == 2
     assert {each["exit_code"] for each in errors} == {3}
     assert "no record of a build" in errors[0]["message"] + errors[1]["message"]
@@ -84,7 +77,7 @@ def test_one_yes_does_not_hide_a_no(kms_world: World, limits: tuple[str, str]) -
     put(kms_world)
     scan(kms_world, FAILED)
     result = kms_world.attest(*limits, *BUILD)
-    document = answer(result)
+    document = json.loads(result.out)
     assert (result.code, document["receipts"]) == (3, [])
     assert [each["check"] for each in document["checks"]] == ["build"]
     assert kms_world.count("AsymmetricSign") == 0
@@ -134,7 +127,7 @@ def test_a_refused_image_is_not_evaluated(
     world = make_world(kms_seed() | {"policies": [policy()]})
     assert world.attest().code == 0
     scan(world, FAILED)
-    document = answer(world.attest(*limits, "--policy-check"))
+    document = json.loads(world.attest(*limits, "--policy-check").out)
     assert "decisions" not in document
     assert len(document["errors"]) == 1
 
@@ -142,7 +135,7 @@ def test_a_refused_image_is_not_evaluated(
 def test_a_dry_run_checks(kms_world: World, limits: tuple[str, str]) -> None:
     scan(kms_world, FAILED)
     assert kms_world.attest(*limits, "--dry-run").code == 3
-    assert answer(kms_world.attest(*BUILD, "--dry-run"))["receipts"] == []
+    assert json.loads(kms_world.attest(*BUILD, "--dry-run").out)["receipts"] == []
 
 
 def test_to_check_only_takes_no_attestor(kms_world: World, limits: tuple[str, str]) -> None:
@@ -150,7 +143,7 @@ def test_to_check_only_takes_no_attestor(kms_world: World, limits: tuple[str, st
     for attestor in ((), ("--attestor", ATTESTOR)):
         arguments = ("attest", IMAGE, *attestor, *limits, "--check-only", "--format", "json")
         result = kms_world.run(*arguments)
-        document = answer(result)
+        document = json.loads(result.out)
         assert (result.code, document["receipts"], document["errors"]) == (0, [], [])
         assert [each["check"] for each in document["checks"]] == ["scan"]
     assert set(kms_world.methods) <= {"CreateNote", "BatchCreateOccurrences", "ListOccurrences"}

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -378,23 +375,6 @@ def test_a_file_that_cannot_be_written_in_the_end(
     result = ask(kms_world, "--output-file", str(tmp_path / "no" / "file"))
     assert result.code == 2
     assert [each["verified"] for each in entries(result, "verdicts")] == [True]
-
-
-@pytest.mark.parametrize(
-    "verb", [["verify", IMAGE], ["gate", IMAGE, "--timeout", "0s"], ["list", IMAGE]]
-)
-def test_standard_output_that_is_full(kms_world: World, verb: list[str]) -> None:
-    kms_world.attest()
-    environ = {**os.environ, "BINAUTHZ_EMULATOR_HOST": kms_world.emulator.grpc_address}
-    command = [sys.executable, "-m", "step", *verb, "--attestor", ATTESTOR]
-    root = Path(__file__).resolve().parents[2]
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            command, stdout=full, stderr=subprocess.PIPE, text=True, env=environ, cwd=root
-        )
-    assert done.returncode == 0
-    assert "warning: standard output cannot be written" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_a_bug_is_no_yes(kms_world: World, monkeypatch: pytest.MonkeyPatch) -> None:

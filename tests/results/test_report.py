@@ -42,25 +42,8 @@ from tests.results.reports import (
     hostile_reports,
     report,
 )
+from tests.world import RECEIPT_KEYS
 
-RECEIPT_KEYS = [
-    "image",
-    "digest",
-    "attestor",
-    "note",
-    "occurrence",
-    "public_key_id",
-    "algorithm",
-    "status",
-    "payload",
-    "signature",
-    "create_time",
-    "visible_after_seconds",
-    "resource_uri",
-    "build",
-    "version",
-    "origin",
-]
 ERROR_KEYS = ["image", "attestor", "exit_code", "message", "hint"]
 
 
