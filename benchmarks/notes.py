@@ -47,9 +47,7 @@ def make_seed(folder: Path) -> None:
     ]
     (folder / SEED).write_text(json.dumps({"attestors": attestors}), encoding="utf-8")
     private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
     secret = {"pkix": private, "pgp": str(pgp)}
     (folder / KEYS).write_text(json.dumps(secret), encoding="utf-8")

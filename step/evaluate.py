@@ -11,14 +11,7 @@ from step.cloud.occurrences import Occurrences
 from step.cloud.policies import Policies
 from step.errors import BadInput, Refused, StepError
 from step.events import Failure
-from step.model.admission import (
-    Attested,
-    Decision,
-    Evidence,
-    Request,
-    Unattested,
-    evaluate,
-)
+from step.model.admission import Attested, Decision, Evidence, Request, Unattested, evaluate
 from step.model.attestation import Attestor, Verified
 from step.model.image import ImageRef
 from step.model.keys import identity

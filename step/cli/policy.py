@@ -45,10 +45,7 @@ def _policy() -> None:
 @app.command(cls=Verb)
 @grouped
 def show(
-    context: typer.Context,
-    run: ConnectionOptions,
-    source: PolicyFileOptions,
-    output: FormatOptions,
+    context: typer.Context, run: ConnectionOptions, source: PolicyFileOptions, output: FormatOptions
 ) -> None:
     """Show the policy as gcloud exports and imports it, YAML or JSON."""
     from step.results.decisions import policy_yaml

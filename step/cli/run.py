@@ -53,10 +53,7 @@ Event: TypeAlias = "Asked | Progress | Failure | Row"
 
 
 def run(
-    verb: Callable[[], Iterator[Event]],
-    goal: Goal,
-    program: Program,
-    output: FormatOptions,
+    verb: Callable[[], Iterator[Event]], goal: Goal, program: Program, output: FormatOptions
 ) -> Result:
     """Do what a verb does, show its progress, and write the files that others read.
 

@@ -10,12 +10,7 @@ from step.cloud.methods import Method
 from step.errors import TooLarge, Unavailable
 
 
-def pages(
-    connection: Connection,
-    method: Method,
-    request: Any,
-    resource: str,
-) -> Iterator[Any]:
+def pages(connection: Connection, method: Method, request: Any, resource: str) -> Iterator[Any]:
     """The pages that answer a request to list, read as they are used.
 
     A page that is too large to be received is asked for anew, with half as many entries: a token

@@ -20,14 +20,7 @@ from step.discovery.documents import (
     read_skaffold,
     read_skopeo,
 )
-from step.discovery.formats import (
-    HASH,
-    NOT_PUSHED,
-    Format,
-    Reading,
-    UnknownFormat,
-    listed,
-)
+from step.discovery.formats import HASH, NOT_PUSHED, Format, Reading, UnknownFormat, listed
 from step.discovery.image_lines import read_lines
 from step.discovery.record import Record, RecordedImage
 from step.errors import BadInput, about

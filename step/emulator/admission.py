@@ -58,10 +58,7 @@ class Admission:
     """Evaluates projects' policies for images, by what the emulator's services hold."""
 
     def __init__(
-        self,
-        authorization: BinaryAuthorization,
-        grafeas: Grafeas,
-        system_policy: ba.Policy,
+        self, authorization: BinaryAuthorization, grafeas: Grafeas, system_policy: ba.Policy
     ) -> None:
         self._authorization = authorization
         self._validation = ValidationHelper(authorization.attestor)
@@ -164,11 +161,7 @@ def _rule_for(policy: ba.Policy, pod: Pod) -> tuple[str, ba.AdmissionRule]:
     """
     maps = (
         ("service identity", policy.istio_service_identity_admission_rules, pod.service_identity),
-        (
-            "service account",
-            policy.kubernetes_service_account_admission_rules,
-            pod.service_account,
-        ),
+        ("service account", policy.kubernetes_service_account_admission_rules, pod.service_account),
         ("namespace", policy.kubernetes_namespace_admission_rules, pod.namespace),
         ("cluster", policy.cluster_admission_rules, pod.cluster),
     )

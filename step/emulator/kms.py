@@ -61,9 +61,7 @@ class KeyManagement:
     TITLE = "Cloud Key Management Service (KMS) API"
 
     def __init__(
-        self,
-        now: Callable[[], datetime],
-        rsa_key: Callable[[int], rsa.RSAPrivateKey] = new_rsa_key,
+        self, now: Callable[[], datetime], rsa_key: Callable[[int], rsa.RSAPrivateKey] = new_rsa_key
     ) -> None:
         self._now = now
         self._rsa_key = rsa_key
@@ -73,11 +71,7 @@ class KeyManagement:
         self._versions: dict[str, _Version] = {}
 
     def seed(
-        self,
-        name: str,
-        algorithm: str,
-        protection_level: str,
-        versions: Sequence[tuple[str, str]],
+        self, name: str, algorithm: str, protection_level: str, versions: Sequence[tuple[str, str]]
     ) -> None:
         """Make a key, its ring, and its versions given as ``(state, algorithm)``."""
         parts = parse_name(KEY, name)

@@ -114,9 +114,7 @@ class PlatformPolicies:
         return self._create(name, request["platformPolicy"])
 
     @rpc(
-        itemgetter("name"),
-        "binaryauthorization.platformPolicies.get",
-        http=Http("GET", _PATH, {}),
+        itemgetter("name"), "binaryauthorization.platformPolicies.get", http=Http("GET", _PATH, {})
     )
     def get_platform_policy(self, request: Document) -> Document:
         return self.policy(request["name"])

@@ -175,10 +175,7 @@ def _refused_as(what: str) -> Iterator[None]:
 
 
 def _plant_attestor(
-    attestor: SeedAttestor,
-    kms: KeyManagement,
-    grafeas: Grafeas,
-    authorization: BinaryAuthorization,
+    attestor: SeedAttestor, kms: KeyManagement, grafeas: Grafeas, authorization: BinaryAuthorization
 ) -> None:
     grafeas.seed_note(_attestation_note(attestor.note, attestor.description))
     keys = [

@@ -63,8 +63,7 @@ class Request:
             given = request.of(scope)
             if given is not None and not scope.admits(given):
                 raise BadInput(
-                    f"{given!r} is not a {scope.called}, for {scope.option}",
-                    f"Write {scope.form}.",
+                    f"{given!r} is not a {scope.called}, for {scope.option}", f"Write {scope.form}."
                 )
         if service_account is None:
             return request
@@ -243,10 +242,7 @@ def _bare(key: str) -> str:
 
 
 def _denial(
-    image: str,
-    by: str,
-    rule: AdmissionRule,
-    evidence: tuple[tuple[AttestorName, Evidence], ...],
+    image: str, by: str, rule: AdmissionRule, evidence: tuple[tuple[AttestorName, Evidence], ...]
 ) -> str:
     """Why the rule denies, empty if it does not; the texts are Binary Authorization's."""
     if rule.evaluation is EvaluationMode.ALWAYS_ALLOW:

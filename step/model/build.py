@@ -135,8 +135,7 @@ class Build:
             pushed=tuple(_pushed(field(document, "results", dict))),
             listed=tuple(entries(document, "images", str)),
             trigger=_first_plain(
-                field(substitutions, "TRIGGER_NAME", str),
-                field(document, "buildTriggerId", str),
+                field(substitutions, "TRIGGER_NAME", str), field(document, "buildTriggerId", str)
             ),
             repository=_first_plain(*(repository for repository, _ in sources)),
             commit=next(filter(None, (commit_in(commit) for _, commit in sources)), None),

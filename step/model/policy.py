@@ -120,10 +120,7 @@ class AdmissionRule:
     def to_mapping(self) -> dict[str, Any]:
         """The rule as gcloud exports it."""
         names = {"requireAttestationsBy": [str(name) for name in self.attestors]}
-        modes = {
-            "evaluationMode": self.evaluation.value,
-            "enforcementMode": self.enforcement.value,
-        }
+        modes = {"evaluationMode": self.evaluation.value, "enforcementMode": self.enforcement.value}
         return modes | (names if self.attestors else {})
 
 

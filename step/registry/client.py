@@ -13,21 +13,9 @@ from step.model.image import Digest, ImageName, ImageRef, ImageTag
 from step.model.quoting import quoted
 from step.model.strict import load_object
 from step.registry.challenge import Basic, Bearer, choose
-from step.registry.credentials import (
-    HUB,
-    IdentityToken,
-    Keychain,
-    Login,
-    RegistryToken,
-    is_google,
-)
+from step.registry.credentials import HUB, IdentityToken, Keychain, Login, RegistryToken, is_google
 from step.registry.fetch import HOPS, REDIRECTS, Address, Failing, Fetcher, Reply
-from step.registry.manifests import (
-    ACCEPTED,
-    Manifest,
-    Platforms,
-    digest_of,
-)
+from step.registry.manifests import ACCEPTED, Manifest, Platforms, digest_of
 
 __all__ = ["Manifest", "Platforms", "Registry"]
 

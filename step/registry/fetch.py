@@ -124,10 +124,7 @@ class Failing(Unavailable):
     def __init__(self, address: Address, reply: Reply) -> None:
         wanted = _retry_after(reply.headers)
         asked = f"; it asks for a pause of {show_duration(wanted)}" if wanted else ""
-        super().__init__(
-            f"{address} did not answer: status {reply.status}{asked}",
-            _SAFE,
-        )
+        super().__init__(f"{address} did not answer: status {reply.status}{asked}", _SAFE)
         self.status = reply.status
 
 
@@ -310,10 +307,7 @@ class Fetcher:
 
 
 def _too_slow(address: Address) -> Unavailable:
-    return Unavailable(
-        f"{address} took longer than {show_duration(PATIENCE)} to answer",
-        _SAFE,
-    )
+    return Unavailable(f"{address} took longer than {show_duration(PATIENCE)} to answer", _SAFE)
 
 
 def _as_it_is(request: PreparedRequest) -> PreparedRequest:

@@ -249,10 +249,7 @@ def test_an_input_that_is_misspelt_is_not_passed_over(
 
 
 def test_a_variable_that_resembles_no_input_is_somebody_elses(
-    kms_world: World,
-    github: Path,
-    run: Callable[..., Result],
-    monkeypatch: pytest.MonkeyPatch,
+    kms_world: World, github: Path, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     others = {"dir": "x", "args": "x", "entrypoint": "x", "vulnerabilty_policy": ""}
     assert run(kms_world, "attest", **others).code == 0
@@ -274,10 +271,7 @@ def test_what_github_gives_without_being_told_is_of_any_command(
 
 
 def test_a_variable_set_by_hand_may_be_for_another_command(
-    kms_world: World,
-    github: Path,
-    run: Callable[..., Result],
-    monkeypatch: pytest.MonkeyPatch,
+    kms_world: World, github: Path, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may hold for all steps of a job; an input is one step's."""
     kms_world.attest()

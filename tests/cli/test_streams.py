@@ -112,9 +112,7 @@ def test_who_is_told_to_end_tells_what_was_done(
     assert result.document["errors"][0]["message"] == "interrupted"
 
 
-def test_under_nohup_a_terminal_that_goes_ends_nothing(
-    make_world: Callable[..., World],
-) -> None:
+def test_under_nohup_a_terminal_that_goes_ends_nothing(make_world: Callable[..., World]) -> None:
     world = make_world(visibility_delay=timedelta(seconds=3))
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

@@ -180,10 +180,7 @@ def test_payload_refuses_what_is_no_image(
 
 @pytest.mark.parametrize("prefix", ["INPUT_", "BINAUTHZ_"])
 def test_every_option_can_be_a_variable(
-    make_world: Callable[..., World],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    prefix: str,
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, prefix: str
 ) -> None:
     """As a GitHub action gets its inputs: no arguments, and empty where nothing was given."""
     world = make_world(kms_seed())
@@ -242,10 +239,7 @@ def test_gclouds_spellings_work(make_world: Callable[..., World]) -> None:
 
 @pytest.mark.parametrize("source", ["metadata", "file", "standard input", "bake", "references"])
 def test_every_source_of_the_image(
-    make_world: Callable[..., World],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    source: str,
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: str
 ) -> None:
     record = {"containerimage.digest": DIGEST, "image.name": f"{NAME}:v1,{NAME}:latest"}
     file = tmp_path / "record"

@@ -128,9 +128,7 @@ def test_credentials_that_are_missing_are_told_at_once(
         sign(Connection(FakeClock(), {}, None))
 
 
-def test_credentials_that_are_refused_are_told_at_once(
-    account: Callable[..., None],
-) -> None:
+def test_credentials_that_are_refused_are_told_at_once(account: Callable[..., None]) -> None:
     account(400, error="invalid_grant")
     clock = FakeClock()
     with pytest.raises(NotAllowed, match="credentials were refused") as caught:
@@ -139,9 +137,7 @@ def test_credentials_that_are_refused_are_told_at_once(
     assert "Application Default Credentials" in caught.value.hint
 
 
-def test_calls_go_to_the_address_that_gcloud_is_told_too(
-    account: Callable[..., None],
-) -> None:
+def test_calls_go_to_the_address_that_gcloud_is_told_too(account: Callable[..., None]) -> None:
     """A port of loopback where nothing listens stands for a private endpoint."""
     account()
     environ = {"CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS": "https://127.0.0.1:1/"}
@@ -207,9 +203,7 @@ def test_without_an_account_there_is_no_access_token(
         Connection(FakeClock(), environ, None).access_token()
 
 
-def test_an_account_that_is_refused_has_no_access_token(
-    account: Callable[..., None],
-) -> None:
+def test_an_account_that_is_refused_has_no_access_token(account: Callable[..., None]) -> None:
     account(400, error="invalid_grant")
     with pytest.raises(NotAllowed, match="credentials were refused"):
         Connection(FakeClock(), {}, None).access_token()

@@ -273,9 +273,7 @@ def test_any_json_is_a_record_or_an_error_and_never_an_invented_digest(
 
 
 @given(st.lists(st.tuples(st.sampled_from([WEB, f"{WEB}:1", WORKER]), st.sampled_from([A, B]))))
-def test_a_record_has_one_digest_a_name_and_each_was_pushed(
-    pushed: list[tuple[str, str]],
-) -> None:
+def test_a_record_has_one_digest_a_name_and_each_was_pushed(pushed: list[tuple[str, str]]) -> None:
     with suppress(Refused):
         record = record_of(built(*pushed), "any")
         names = [name for image in record.images for name in image.names]

@@ -65,10 +65,7 @@ SYSTEMS = [GITHUB, CIRCLE, GITLAB, CLOUD]
             CIRCLE,
             Environment(Ci.CIRCLECI, CIRCLE["CIRCLE_BUILD_URL"], SHA, Path("/h/circleci/project")),
         ),
-        (
-            GITLAB,
-            Environment(Ci.GITLAB, GITLAB["CI_JOB_URL"], SHA, Path("/builds/me/app")),
-        ),
+        (GITLAB, Environment(Ci.GITLAB, GITLAB["CI_JOB_URL"], SHA, Path("/builds/me/app"))),
         (
             CLOUD,
             Environment(

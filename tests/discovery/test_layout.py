@@ -67,10 +67,7 @@ def named(name: str) -> dict[str, str]:
             [(A, ["gcr.io/p/app", "gcr.io/p/web"])],
         ),
         ([entry(A), entry(B, MANIFEST)], [(A, []), (B, [])]),
-        (
-            [entry(A), entry(B, **{"vnd.docker.reference.type": "attestation-manifest"})],
-            [(A, [])],
-        ),
+        ([entry(A), entry(B, **{"vnd.docker.reference.type": "attestation-manifest"})], [(A, [])]),
         ([entry(A), entry(B) | {"artifactType": "application/spdx+json"}], [(A, [])]),
         ([entry(A) | {"annotations": None}], [(A, [])]),
     ],

@@ -10,12 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from google.cloud import binaryauthorization_v1 as ba
 from grafeas import grafeas_v1 as g
 
-from tests.emulator.world import (
-    ATTESTOR,
-    NOTE,
-    Clients,
-    payload_for,
-)
+from tests.emulator.world import ATTESTOR, NOTE, Clients, payload_for
 
 Result = ba.ValidateAttestationOccurrenceResponse.Result
 SignatureAlgorithm = ba.PkixPublicKey.SignatureAlgorithm

@@ -9,20 +9,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from google.api_core.exceptions import Aborted, AlreadyExists, InvalidArgument, NotFound
 from google.cloud import binaryauthorization_v1 as ba
 
-from tests.emulator.signers import (
-    NAMES,
-    SignatureAlgorithm,
-    key_of,
-    pem_of,
-    pkix,
-    trust,
-)
-from tests.emulator.world import (
-    ATTESTOR,
-    NOTE,
-    PROJECT,
-    Clients,
-)
+from tests.emulator.signers import NAMES, SignatureAlgorithm, key_of, pem_of, pkix, trust
+from tests.emulator.world import ATTESTOR, NOTE, PROJECT, Clients
 
 
 @pytest.mark.parametrize("name", NAMES)

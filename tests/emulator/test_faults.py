@@ -50,10 +50,7 @@ def test_a_disabled_service_says_so_as_google_does(clients: Clients, emulator: E
         sign(clients)
     assert no.value.reason == "SERVICE_DISABLED"
     assert no.value.domain == "googleapis.com"
-    assert no.value.metadata == {
-        "service": "cloudkms.googleapis.com",
-        "consumer": "projects/p",
-    }
+    assert no.value.metadata == {"service": "cloudkms.googleapis.com", "consumer": "projects/p"}
 
 
 def test_the_details_are_a_status_of_the_same_code_and_text(
@@ -155,8 +152,7 @@ def test_tampered_lists_leave_what_is_stored_alone(
 ) -> None:
     made = clients.create(clients.attestation())
     clients.grafeas.create_occurrence(
-        parent=PROJECT,
-        occurrence=g.Occurrence(resource_uri="u", note_name=NOTE, discovery={}),
+        parent=PROJECT, occurrence=g.Occurrence(resource_uri="u", note_name=NOTE, discovery={})
     )
     clock.time = clock.time.replace(year=2027)
     emulator.fail("ListNoteOccurrences=TAMPER:1")

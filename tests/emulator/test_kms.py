@@ -10,10 +10,7 @@ from typing import Any
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import mldsa
-from cryptography.hazmat.primitives.serialization import (
-    load_der_public_key,
-    load_pem_public_key,
-)
+from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 from google.api_core.exceptions import (
     AlreadyExists,
     FailedPrecondition,

@@ -244,14 +244,8 @@ attestors:
         ),
         ("notes: [{name: n}]", "seed: note n: .*does not match the pattern"),
         ("notes: [{name: n, build: {}}]", "seed: note n: .*does not match the pattern"),
-        (
-            BY_KMS,
-            f"seed: attestor {ATTESTOR}: CryptoKeyVersion .* not found",
-        ),
-        (
-            f"{SEED}  - {{name: {ATTESTOR}, note: {NOTE}}}\n",
-            "attestors/a already exists",
-        ),
+        (BY_KMS, f"seed: attestor {ATTESTOR}: CryptoKeyVersion .* not found"),
+        (f"{SEED}  - {{name: {ATTESTOR}, note: {NOTE}}}\n", "attestors/a already exists"),
         (
             f"keys: [{{name: {RING}/cryptoKeys/k, algorithm: EC_SIGN_ED25519}}]\n{BY_KMS}",
             "Binary Authorization has no algorithm EC_SIGN_ED25519",

@@ -26,15 +26,7 @@ from tests.emulator.signers import (
     sign,
     trust,
 )
-from tests.emulator.world import (
-    ATTESTOR,
-    KEY_ID,
-    NOTE,
-    PROJECT,
-    URI,
-    Clients,
-    payload_for,
-)
+from tests.emulator.world import ATTESTOR, KEY_ID, NOTE, PROJECT, URI, Clients, payload_for
 
 
 @pytest.mark.parametrize("name", NAMES)

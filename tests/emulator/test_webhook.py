@@ -89,10 +89,7 @@ def test_all_denials_are_told_each_once(endpoint: Endpoint) -> None:
 
 
 def test_break_glass_admits_and_says_so(endpoint: Endpoint) -> None:
-    audit = {
-        "break-glass": "true",
-        "overridden-verification-result": f"'{BAD}' : {denial(BAD)}\n",
-    }
+    audit = {"break-glass": "true", "overridden-verification-result": f"'{BAD}' : {denial(BAD)}\n"}
     assert endpoint.review(image_review(GOOD, BAD, annotations=OLD_BREAK_GLASS)) == {
         "allowed": True,
         "auditAnnotations": audit,

@@ -67,8 +67,7 @@ def public_key(attestor: str) -> ba.AttestorPublicKey:
     if attestor == BY_PGP:
         return ba.AttestorPublicKey(ascii_armored_pgp_public_key=pgp_public(PgpKind.ED25519))
     pkix = ba.PkixPublicKey(
-        public_key_pem=public_pem(make_private_key(P256)),
-        signature_algorithm=P256.name,
+        public_key_pem=public_pem(make_private_key(P256)), signature_algorithm=P256.name
     )
     return ba.AttestorPublicKey(id=KEY_IDS[BY_PKIX], pkix_public_key=pkix)
 

@@ -17,14 +17,7 @@ from google.cloud.kms_v1 import AsymmetricSignResponse
 
 from step.emulator import faults
 from step.model.keys import Algorithm
-from tests.keys import (
-    PgpKind,
-    make_private_key,
-    pgp_locked,
-    pgp_tsk,
-    private_pem,
-    public_pem,
-)
+from tests.keys import PgpKind, make_private_key, pgp_locked, pgp_tsk, private_pem, public_pem
 from tests.world import (
     ATTESTOR,
     DIGEST,

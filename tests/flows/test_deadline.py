@@ -56,13 +56,7 @@ REGISTRY_VERBS = {
     ),
 }
 GRPC_WAYS = [stalling.never, stalling.drip, stalling.reset]
-HTTP_WAYS = [
-    stalling.never,
-    stalling.drip,
-    stalling.drip_body,
-    stalling.again,
-    stalling.reset,
-]
+HTTP_WAYS = [stalling.never, stalling.drip, stalling.drip_body, stalling.again, stalling.reset]
 
 
 def ended_in_time(
@@ -100,10 +94,7 @@ def test_a_service_that_does_not_answer(
 @pytest.mark.parametrize("verb", ["attest", "attest what was built", "verify", "gate", "list"])
 @pytest.mark.parametrize("same", [True, False], ids=["the same page", "another page"])
 def test_a_service_that_pages_for_ever(
-    verb: str,
-    same: bool,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    verb: str, same: bool, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = VERBS[verb]
     if arguments[0] == "attest":

@@ -22,10 +22,7 @@ DISTINCT = "--distinct-keys"
 def copied(make_world: Callable[..., World]) -> World:
     """Two attestors that list one key under two ids; what the first attests, somebody copied."""
     world = make_world(
-        together(
-            attestor_seed(public()),
-            attestor_seed(public(), public(1), name=SECOND),
-        )
+        together(attestor_seed(public()), attestor_seed(public(), public(1), name=SECOND))
         | {"policies": [policy(REQUIRE | {"requireAttestationsBy": [ATTESTOR, SECOND]})]}
     )
     put(world, signed())

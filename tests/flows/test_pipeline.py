@@ -135,10 +135,7 @@ def test_the_gentler_rules(cluster: Cluster) -> None:
     assert response == {
         "allowed": True,
         "warnings": ["break-glass: Binary Authorization's policy denies 1 of the pod's images"],
-        "auditAnnotations": {
-            "break-glass": "true",
-            "overridden-verification-result": overridden,
-        },
+        "auditAnnotations": {"break-glass": "true", "overridden-verification-result": overridden},
     }
 
 

@@ -52,10 +52,7 @@ def attestation(signature: bytes, key_id: str = KEY_ID, about: str = IMAGE) -> d
         "resourceUri": f"https://{about}",
         "noteName": NOTE,
         "kind": "ATTESTATION",
-        "attestation": {
-            "serializedPayload": b64encode(payload).decode(),
-            "signatures": signatures,
-        },
+        "attestation": {"serializedPayload": b64encode(payload).decode(), "signatures": signatures},
     }
 
 

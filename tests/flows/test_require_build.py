@@ -36,11 +36,7 @@ from tests.flows.notes import connection
 from tests.world import DIGEST, IMAGE, NOTE, PROJECT, Result, World, assert_clear
 
 MakeWorld = Callable[..., World]
-FORMS = {
-    "provenance": GRAFEAS,
-    "intotoStatement": V0_1,
-    "inTotoSlsaProvenanceV1": V1,
-}
+FORMS = {"provenance": GRAFEAS, "intotoStatement": V0_1, "inTotoSlsaProvenanceV1": V1}
 ALL = (
     *("--trusted-builder", WORKER, "--trusted-project", PROJECT),
     *("--trusted-trigger", TRIGGER, "--trusted-source", SOURCE),

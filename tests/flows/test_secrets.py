@@ -127,10 +127,7 @@ def on_github(patch: pytest.MonkeyPatch, folder: Path) -> str:
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_no_mistake_shows_an_openpgp_secret(
-    make_world: Callable[..., World],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    mistake: str,
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mistake: str
 ) -> None:
     given = MISTAKES[mistake]
     world = make_world(pgp_seed(KIND))

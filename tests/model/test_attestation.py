@@ -163,9 +163,7 @@ def test_it_holds_exactly_when_one_signature_holds_over_the_right_digest(
 
 def occurrence(*signatures: Signature, image: ImageRef = IMAGE) -> Occurrence:
     return Occurrence(
-        "projects/p/occurrences/1",
-        image.resource_uri,
-        Attestation(PAYLOAD, signatures),
+        "projects/p/occurrences/1", image.resource_uri, Attestation(PAYLOAD, signatures)
     )
 
 

@@ -36,12 +36,9 @@ def deflated(data: bytes, bits: int = -15) -> bytes:
 
 
 def compressed(data: bytes, algorithm: int) -> bytes:
-    made = {
-        0: data,
-        ZIP: deflated(data),
-        ZLIB: zlib.compress(data),
-        BZIP2: bz2.compress(data),
-    }[algorithm]
+    made = {0: data, ZIP: deflated(data), ZLIB: zlib.compress(data), BZIP2: bz2.compress(data)}[
+        algorithm
+    ]
     return packet(8, bytes([algorithm]) + made)
 
 

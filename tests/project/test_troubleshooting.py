@@ -187,10 +187,7 @@ def test_every_message_of_the_page_is_tried() -> None:
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.message[:60])
 def test_a_message_is_what_a_run_prints(
-    entry: Entry,
-    make_world: Callable[..., World],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+    entry: Entry, make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """With that exit code; and whatever the hint names to be given or granted, the page names."""
     case = CASES[entry.message]

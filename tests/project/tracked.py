@@ -18,11 +18,7 @@ def tracked() -> tuple[str, ...]:
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("not a git checkout, or git is not installed")
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
+        ["git", "ls-files", "-z", "--cached"], cwd=ROOT, check=True, capture_output=True, text=True
     )
     # One may be deleted, and that not be committed yet.
     return tuple(name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file())

@@ -137,9 +137,7 @@ def test_a_pipeline_with_gpg_and_nothing_but_gcloud(
     assert result.receipt["occurrence"] == attestation["name"]
 
 
-def test_cloud_kms_with_gcloud_first_and_with_gcloud_second(
-    gcloud: Callable[..., Gcloud],
-) -> None:
+def test_cloud_kms_with_gcloud_first_and_with_gcloud_second(gcloud: Callable[..., Gcloud]) -> None:
     cloud = gcloud(kms_seed())
     sign = ["beta", *BINAUTHZ, "attestations", "sign-and-create", f"--attestor={ATTESTOR}"]
     # gcloud makes the id from the address that it asks, which is the emulator's here.

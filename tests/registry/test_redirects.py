@@ -11,13 +11,7 @@ from step.model.image import ImageTag
 from step.registry.client import Registry
 from step.registry.credentials import Keychain
 from tests.registry.asking import BODY, anonymous, image, replies, tag
-from tests.registry.hostile import (
-    Reply,
-    Request,
-    Script,
-    Server,
-    served,
-)
+from tests.registry.hostile import Reply, Request, Script, Server, served
 from tests.world import FakeClock
 
 LOGIN = '{"auths": {"%s": {"username": "ci", "password": "correct horse"}}}'

@@ -159,10 +159,7 @@ def test_a_check_that_passed_is_no_attestation() -> None:
     passed = Passed(APP, "scan", "nothing found")
     only = Result(Goal.ATTESTED, (passed,))
     assert (only.status, only.images) == ("checked", ())
-    assert [*only.views[0].lines] == [
-        ("passed ", str(APP)),
-        ("  scan        ", "nothing found"),
-    ]
+    assert [*only.views[0].lines] == [("passed ", str(APP)), ("  scan        ", "nothing found")]
     both = Result(Goal.ATTESTED, (passed, CREATED))
     assert (both.status, both.images) == ("created", (APP,))
     refused = Result(Goal.ATTESTED, (passed,), (Failure(APP, None, Refused("no")),))

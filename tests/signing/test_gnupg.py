@@ -8,14 +8,7 @@ from pysequoia.packet import Packet, PacketPile, Tag
 
 from step.signing.gnupg import exact, unlocked
 from step.signing.pgp import PgpSigner
-from tests.keys import (
-    PgpKind,
-    pgp_locked,
-    pgp_public,
-    pgp_rounded,
-    pgp_stubbed,
-    pgp_tsk,
-)
+from tests.keys import PgpKind, pgp_locked, pgp_public, pgp_rounded, pgp_stubbed, pgp_tsk
 from tests.signing.trial import checked, refusal
 
 PASSPHRASE = "pässwörd"
