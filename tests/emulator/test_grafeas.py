@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from google.protobuf import field_mask_pb2
 from grafeas import grafeas_v1 as g
 
 from step.emulator import Emulator
+from step.emulator.filters import Filter
+from step.emulator.occurrences import Occurrences
 from tests.emulator.world import DIGEST, NOTE, PROJECT, URI, Clients, FakeClock
 
 HINT = {"attestation": {"hint": {"human_readable_name": "qa"}}}
@@ -331,3 +334,30 @@ def test_each_write_is_in_the_call_log(clients: Clients, emulator: Emulator) -> 
         ("CreateOccurrence", PROJECT),
         ("DeleteOccurrence", made.name),
     ]
+
+
+def test_a_list_for_one_digest_looks_at_no_other(clock: FakeClock) -> None:
+    """Of ten thousand on the note, and page by page of all of them no more than a page."""
+
+    class Counted(dict[str, Any]):
+        read = 0
+
+        def __getitem__(self, key: str) -> Any:
+            Counted.read += 1
+            return super().__getitem__(key)
+
+    stored, home = Occurrences(), {"noteProjectId": "p", "noteId": "n"}
+    for number in range(10_000):
+        uri = f"https://registry/image@sha256:{number:064x}"
+        fields = {"projectId": "p", "resourceUri": uri, "resourceUrl": uri} | home
+        made = g.Occurrence(name=f"projects/p/occurrences/{number}")
+        stored.add(made, clock.now(), Counted(fields))
+    every = Filter.parse("", fields)
+    about = Filter.parse(f'has_suffix(resourceUrl, "sha256:{4711:064x}")', fields)
+    Counted.read = 0
+    [actual] = stored.behind("", about, home, clock.now())
+    assert actual.resource.name.endswith("/4711")
+    assert Counted.read <= 8
+    page = list(islice(stored.behind(f"{5000:012d}", every, home, clock.now()), 3))
+    assert [each.resource.name.rpartition("/")[2] for each in page] == ["5000", "5001", "5002"]
+    assert Counted.read <= 20
