@@ -26,6 +26,8 @@ from typing import Any
 from benchmarks.hostile import beside_honest
 from benchmarks.page import PAGE, RESULTS, render
 from benchmarks.runs import Command, Emulator, emulator, installed, layer_megabytes, paired
+from benchmarks.scale import DELAY_SECONDS, WAITING, listing
+from benchmarks.scale import results as results_of_many
 
 ATTESTOR = "projects/p/attestors/a"
 KEY = "projects/p/locations/global/keyRings/r/cryptoKeys/k"
@@ -115,6 +117,15 @@ def waits(program: Path, folder: Path) -> dict[str, dict[str, float]]:
     return measured
 
 
+def many(program: Path, folder: Path, rounds: int) -> dict[str, float]:
+    """How many images a run attests a second where each is seen after a delay only."""
+    with emulator(program, SEED, folder, "--visibility-delay", f"{DELAY_SECONDS}s") as running:
+        command = (attest(program, running, images=WAITING) for _ in itertools.count())
+        taken = median(next(command).run()[0].wall for _ in range(min(rounds, 5)))
+    images = round(WAITING / taken, 1)
+    return {"images": WAITING, "delay": DELAY_SECONDS, "wall": round(taken, 2), "rate": images}
+
+
 def calls(program: Path, folder: Path) -> list[str]:
     """The calls for one image that is attested for the first time."""
     with emulator(program, SEED, folder) as running:
@@ -173,6 +184,9 @@ def main() -> None:
             "calls": calls(program, folder),
             "growth": growth(program, folder, given.rounds),
             "start": starting(program, given.rounds),
+            "many": many(program, folder, given.rounds),
+            "results": results_of_many(given.rounds),
+            "listing": listing(given.rounds),
             "hostile": beside_honest(program, bare_environ(), folder, given.rounds),
             "image_megabytes": layer_megabytes(given.image, folder),
         }

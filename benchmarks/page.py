@@ -65,6 +65,7 @@ def _lines(results: Mapping[str, Any]) -> Iterator[str]:
         f"| {growth['images']} images beside one, calls of 50 ms | "
         f"{growth['ours']:.2f} s : {growth['theirs']:.2f} s = {growth['ratio']:.2f} |"
     )
+    yield from _many(results)
     start = results["start"]
     yield (
         "| `attest --help` beside `import typer`, processor time | "
@@ -84,6 +85,22 @@ def _lines(results: Mapping[str, Any]) -> Iterator[str]:
     yield "$ make image ENGINE=buildah"
     yield "$ make bench BENCH='--python python3 --rounds 15'"
     yield "```"
+
+
+def _many(results: Mapping[str, Any]) -> Iterator[str]:
+    many, rows, note = results["many"], results["results"], results["listing"]
+    yield (
+        f"| {many['images']} images in one run, each seen after {many['delay']} s | "
+        f"{many['wall']:.2f} s, {many['rate']:.1f} a second |"
+    )
+    yield (
+        f"| {rows['rows']:,} receipts to GitHub, Cloud Build, a file and standard output | "
+        f"{rows['text']:.2f} s as text, {rows['json']:.2f} s as JSON |"
+    )
+    yield (
+        f"| the emulator's list of one digest, of {note['long']:,} occurrences on the note beside "
+        f"{note['short']} | {note['ours']:.2f} ms : {note['theirs']:.2f} ms = {note['ratio']:.2f} |"
+    )
 
 
 def _hostile(results: Mapping[str, Any]) -> Iterator[str]:
