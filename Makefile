@@ -15,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME_STAMP := $(VENV)/.runtime.txt
 DEV_STAMP := $(VENV)/.dev.txt
-SOURCES := $(wildcard step tests benchmarks examples requirements)
+SOURCES := $(wildcard step tests benchmarks docs examples requirements)
 SCRIPTS := requirements/install .ci/run .ci/locks .ci/base .ci/pin-action .ci/publish-action $(wildcard examples/*/*.sh tests/vectors/*.sh)
 # A worker that dies ends the run; xdist would go on without what it had to do.
 AT_ONCE := --numprocesses=auto --dist=worksteal --max-worker-restart=0

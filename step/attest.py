@@ -408,8 +408,10 @@ class Confirmation:
             for note, mine in notes.items():
                 yield from self._look(note, mine)
             if left := [stored.since for stored in waiting if stored in self._waiting]:
-                first, now = min(left), clock.elapsed()
-                pause = min(eagerly(now - first), first + self.limit - now)
+                now = (
+                    clock.elapsed()
+                )  # what was stored last must not come late, nor the first end so
+                pause = min(eagerly(now - max(left)), min(left) + self.limit - now)
                 self.connection.deadline.sleep(pause)
 
     def _look(

@@ -35,6 +35,6 @@ def _checked(
     for precondition in checks:
         try:
             grounds = yield from precondition.check(image, connection)
-            yield Passed(image, "scan" if isinstance(precondition, ScanCheck) else "build", grounds)
+            yield Passed(image, precondition.name, grounds)
         except StepError as error:
             yield Failure(image, None, error)

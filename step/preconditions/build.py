@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from step.cloud.builds import Builds
 from step.cloud.connection import Connection
@@ -45,6 +46,8 @@ class BuildCheck:
     notes of `recorders`: to write an occurrence takes leave to attach it to its note. With `build`,
     that build's own record at Cloud Build is judged instead.
     """
+
+    name: ClassVar[str] = "build"
 
     trusted: TrustedBuild
     project: ProjectName | None = None

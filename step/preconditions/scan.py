@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import ClassVar
 
 from step.clock import show_duration
 from step.cloud.connection import Connection
@@ -34,6 +35,8 @@ class ScanCheck:
     `limit` is how long to wait for the end of the scan; `project` is where it is recorded, None for
     the image's own.
     """
+
+    name: ClassVar[str] = "scan"
 
     policy: VulnerabilityPolicy
     limit: timedelta
