@@ -15,7 +15,7 @@ from step.cli.checks import CheckOptions
 from step.cli.connection import ConnectionOptions
 from step.cli.images import ImageOptions
 from step.cli.keys import KeyOptions
-from step.cli.options import HOW, WHERE, WHO, app_of, option
+from step.cli.options import HOW, WHERE, WHO, app_of, given_of, no_effect, option
 from step.cli.program import Program
 from step.cli.run import Asked, Event, OutputOptions, deliver
 from step.clock import parse_duration
@@ -91,16 +91,8 @@ class AfterwardsOptions:
     ) -> PolicyOptions | None:
         """The policy to evaluate in the end; raises BadInput where that would tell nothing."""
         if not self.policy_check:
-            if self.policy_project or request != RequestOptions():
-                raise BadInput(
-                    "it is said where the images are to run, and no policy is to be evaluated",
-                    "Give --policy-check, too.",
-                )
-            if self.distinct_keys:
-                raise BadInput(
-                    "--distinct-keys has no effect without --policy-check",
-                    "It is about what the policy's attestors count; give --policy-check, too.",
-                )
+            if given := given_of(self) + given_of(request):
+                raise no_effect(given, "--policy-check")
             return None
         if settings.dry_run or conditions.check_only or not settings.wait:
             raise BadInput(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from step.cli.options import BEFORE, option
+from step.cli.options import BEFORE, given_of, no_effect, option
 from step.cli.program import read_text
 from step.clock import parse_duration
 from step.errors import BadInput
@@ -86,11 +86,7 @@ class CheckOptions:
                 "Give --vulnerability-policy PATH, or --require-build.",
             )
         if not checks and self.image_project:
-            raise BadInput(
-                "--image-project is given, and nothing to check",
-                "It says where scans and builds are recorded; give --vulnerability-policy PATH, "
-                "or --require-build.",
-            )
+            raise no_effect(["--image-project"], "--vulnerability-policy or --require-build")
         return checks
 
     def _checks(self, build: BuildName | None) -> Iterator[Check]:
@@ -108,11 +104,8 @@ class CheckOptions:
 
             recorders = recorders or (CLOUD_BUILD,)
             yield BuildCheck(TrustedBuild(*trusted), project, build, recorders)
-        elif any(trusted) or recorders:
-            raise BadInput(
-                "it is said which builds are trusted, and not that one is required",
-                "Give --require-build, too.",
-            )
+        elif given := [flag for flag in given_of(self) if flag.startswith("--trusted-")]:
+            raise no_effect(given, "--require-build")
         limit = parse_duration(self.vulnerability_timeout, "--vulnerability-timeout")
         if self.vulnerability_policy is not None:
             from step.model.vulnerability import VulnerabilityPolicy

@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from step.cli.help import Verb
+from step.errors import BadInput
 
 WHAT = "Which images"
 WHO = "Which attestors"
@@ -73,6 +74,20 @@ def variables(name: str) -> list[str]:
     https://docs.github.com/en/actions/reference/workflows-and-actions/metadata-syntax#inputs
     """
     return [f"BINAUTHZ_{name}", f"INPUT_{name}"]
+
+
+def given_of(group: Any) -> list[str]:
+    """The flags of a group's fields that something was given for."""
+    given = (each.name for each in fields(group) if getattr(group, each.name) != each.default)
+    return [f"--{name.replace('_', '-')}" for name in given]
+
+
+def no_effect(given: Sequence[str], without: str) -> BadInput:
+    """The error for options that do nothing: whoever gave them believes that they do."""
+    have = "has" if len(given) == 1 else "have"
+    return BadInput(
+        f"{' and '.join(given)} {have} no effect without {without}", f"Give {without}, too."
+    )
 
 
 def app_of(verb: Callable[..., None], kind: type[Verb] = Verb) -> typer.Typer:
