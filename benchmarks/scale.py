@@ -1,6 +1,9 @@
 """What many images cost: their wait, their results, and a long note of the emulator's.
 
-Results are made in a process of its own, with what a run imports: python -m benchmarks.scale COUNT
+Each in a process of its own, since what it imports would count as the memory of what is started:
+
+    python -m benchmarks.scale results COUNT
+    python -m benchmarks.scale listing ROUNDS
 """
 
 from __future__ import annotations
@@ -23,18 +26,25 @@ LONG, SHORT, LOOKS = 10_000, 100, 300
 
 def results(rounds: int) -> dict[str, float]:
     """Seconds for the files of GitHub and Cloud Build, a JSON file, and standard output."""
-    command = [sys.executable, "-m", "benchmarks.scale", str(ROWS)]
-    taken = [
-        json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-        for _ in range(min(rounds, 5))
-    ]
+    taken = [_apart("results", ROWS) for _ in range(min(rounds, 5))]
     return {"rows": ROWS} | {
         form: round(median(each[form] for each in taken), 2) for form in ("text", "json")
     }
 
 
 def listing(rounds: int) -> dict[str, float]:
-    """Seconds for a list of one digest: on a note of many occurrences, and of few, in turn."""
+    """Milliseconds for a list of one digest: on a note of many occurrences, and of few, in turn."""
+    return _apart("listing", rounds)
+
+
+def _apart(what: str, count: int) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.scale", what, str(count)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    measured: dict[str, float] = json.loads(done.stdout)
+    return measured
+
+
+def _listing(rounds: int) -> dict[str, float]:
     from grafeas import grafeas_v1 as g
 
     from step.emulator.grafeas import Grafeas
@@ -112,4 +122,5 @@ def _rows(count: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_rows(int(sys.argv[1]))))
+    measure = {"results": _rows, "listing": _listing}[sys.argv[1]]
+    print(json.dumps(measure(int(sys.argv[2]))))
