@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from step.cloud.attestors import Attestors
 from step.cloud.connection import Connection
 from step.cloud.occurrences import Occurrences
 from step.cloud.policies import Policies
@@ -18,6 +17,7 @@ from step.model.keys import identity
 from step.model.names import AttestorName
 from step.model.policy import Policy, SystemPolicy
 from step.model.shared_keys import shared_warning, sharing
+from step.verify import read_attestors
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +119,7 @@ class _Reader:
 
     def _attestor(self, name: AttestorName) -> Attestor:
         if name not in self.read:
-            try:
-                self.read[name] = Attestors(self.connection).get(name)
-            except StepError as error:
-                self.read[name] = error
+            self.read.update(read_attestors([name], self.connection))
         attestor = self.read[name]
         if isinstance(attestor, StepError):
             raise attestor

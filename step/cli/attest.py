@@ -15,7 +15,7 @@ from step.cli.checks import CheckOptions
 from step.cli.connection import ConnectionOptions
 from step.cli.images import ImageOptions
 from step.cli.keys import KeyOptions
-from step.cli.options import HOW, WHERE, WHO, app_of, given_of, no_effect, option
+from step.cli.options import DISTINCT_KEYS, HOW, WHERE, WHO, app_of, given_of, no_effect, option
 from step.cli.program import Program
 from step.cli.run import Asked, Event, OutputOptions, deliver
 from step.clock import parse_duration
@@ -76,11 +76,7 @@ class AfterwardsOptions:
         "Project whose policy --policy-check evaluates; default that of the attestors.",
         "PROJECT",
     )
-    distinct_keys: bool = option(
-        HOW,
-        "Want a different key for each attestor: one signature is one statement.",
-        default=False,
-    )
+    distinct_keys: bool = option(HOW, DISTINCT_KEYS, default=False)
 
     def policy(
         self,

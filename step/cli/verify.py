@@ -11,7 +11,7 @@ import typer
 from step.cli.attestors import AttestorOptions
 from step.cli.connection import ConnectionOptions
 from step.cli.images import ImageOptions
-from step.cli.options import HOW, app_of, option
+from step.cli.options import DISTINCT_KEYS, HOW, app_of, option
 from step.cli.program import Program
 from step.cli.run import Asked, Event, OutputOptions, deliver
 from step.clock import parse_age
@@ -31,11 +31,7 @@ class RequirementOptions:
     every_key: bool = option(
         HOW, "Want one attestation by every key that an attestor lists.", default=False
     )
-    distinct_keys: bool = option(
-        HOW,
-        "Want a different key for each attestor: one signature is one statement.",
-        default=False,
-    )
+    distinct_keys: bool = option(HOW, DISTINCT_KEYS, default=False)
     max_age: str | None = option(
         HOW,
         "Count no attestation that was created longer ago: 12h or 30d. When it was, is the "
