@@ -97,7 +97,7 @@ def _rows(count: int) -> dict[str, float]:
     from step.discovery.record import Discovered, Origin
     from step.model.image import ImageRef
     from step.model.names import AttestorName, NoteName
-    from step.results.result import Goal
+    from step.results.goal import Goal
 
     images = [ImageRef.parse(f"r.example/i@sha256:{number:064x}") for number in range(count)]
     attestor, note = AttestorName("p", "a"), NoteName("p", "n")

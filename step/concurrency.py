@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
@@ -208,6 +207,8 @@ class Pace:
 
         Raises OutOfTime at once where the deadline comes before the turn.
         """
+        from random import uniform
+
         clock = deadline.clock
         while True:
             with self._lock:
@@ -219,7 +220,7 @@ class Pace:
             if at >= deadline.until:
                 raise deadline.over(awaited)
             # Not all at once when a pause is over; and it may have become longer by then.
-            deadline.sleep((at - now) * random.uniform(1.0, 1.2))  # noqa: S311 - no secret
+            deadline.sleep((at - now) * uniform(1.0, 1.2))  # noqa: S311 - no secret
 
     def succeeded(self) -> None:
         """Tell that a call was not refused: the next may come a little sooner."""

@@ -23,7 +23,7 @@ from step.cli.verbs import Verbs
 from step.clock import Clock, SystemClock
 from step.errors import BadInput, StepError
 from step.model.quoting import quoted
-from step.results.result import Goal
+from step.results.goal import Goal
 
 # What needs nothing but the environment, and leaves outputs behind.
 COMMANDS = ("attest", "verify", "gate", "policy check")

@@ -22,7 +22,7 @@ from step.clock import parse_duration
 from step.errors import BadInput
 from step.model.image import ImageRef
 from step.model.names import AttestorName, ProjectName
-from step.results.result import Goal
+from step.results.goal import Goal
 
 if TYPE_CHECKING:
     from step.attest import Settings

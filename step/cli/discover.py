@@ -13,7 +13,7 @@ from step.cli.images import ImageOptions
 from step.cli.options import WHO, app_of, option
 from step.cli.program import Program
 from step.cli.run import Event, FormatOptions, deliver
-from step.results.result import Goal
+from step.results.goal import Goal
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from step.cli.run import Asked, Event, OutputOptions, run, show
 from step.cli.verify import RequirementOptions, warned
 from step.clock import parse_duration
 from step.model.image import ImageRef
-from step.results.result import Goal
+from step.results.goal import Goal
 
 # What this program may be given as secrets, and no other program may be given by it.
 _SECRET = "BINAUTHZ_PGP_"  # noqa: S105 - how the names of variables begin

@@ -16,7 +16,7 @@ from step.cli.program import Program
 from step.cli.run import Event, FormatOptions, deliver
 from step.errors import NotFound
 from step.model.names import AttestorName, ProjectName
-from step.results.result import Goal
+from step.results.goal import Goal
 
 if TYPE_CHECKING:
     from step.cloud.connection import Connection

@@ -16,7 +16,7 @@ from step.cli.program import Program
 from step.cli.run import Event, FormatOptions, deliver
 from step.cli.streams import require_printed
 from step.model.names import AttestorName
-from step.results.result import Goal
+from step.results.goal import Goal
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 

@@ -15,13 +15,13 @@ from step.cli.options import OUT, Format, option
 from step.cli.program import Program
 from step.cli.streams import lost
 from step.errors import Interrupted, StepError
-from step.events import Failure, Progress
-from step.results.result import Goal, Result
+from step.results.goal import Goal
 
 if TYPE_CHECKING:
     from step.discovery.record import Discovered
+    from step.events import Failure, Progress
     from step.model.names import AttestorName
-    from step.results.result import Row
+    from step.results.result import Result, Row
 
 # What a shell reports for a program that Ctrl-C ended.
 INTERRUPTED = 130
@@ -59,6 +59,9 @@ def run(
 
     Whatever ends the work is a failure in the result like any other: what was done is told too.
     """
+    from step.events import Failure, Progress
+    from step.results.result import Result
+
     rows: list[Row] = []
     failures: list[Failure] = []
     asked = Asked(())
@@ -141,6 +144,9 @@ def bug(error: Exception) -> StepError:
 
 def refuse(error: StepError, goal: Goal, program: Program, output: FormatOptions) -> int:
     """Hand over an error that came before there was anything to run."""
+    from step.events import Failure
+    from step.results.result import Result
+
     result = Result(
         goal,
         failures=(Failure(None, None, error),),
@@ -200,6 +206,8 @@ def _order(asked: Asked, rows: Sequence[Row]) -> Callable[[Any], tuple[int, int,
 @contextmanager
 def _ended_by_failure(failures: list[Failure], again: str) -> Iterator[None]:
     """Take whatever ends the work as a failure; `again` is what to do after an interrupt."""
+    from step.events import Failure
+
     try:
         yield
     except StepError as error:

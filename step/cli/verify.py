@@ -15,7 +15,7 @@ from step.cli.options import DISTINCT_KEYS, HOW, app_of, option
 from step.cli.program import Program
 from step.cli.run import Asked, Event, OutputOptions, deliver
 from step.clock import parse_age
-from step.results.result import Goal
+from step.results.goal import Goal
 
 if TYPE_CHECKING:
     from step.model.attestation import Requirement

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from step.errors import ExitCode, StepError
 from step.events import Failure
 from step.model.image import ImageRef
+from step.results.goal import Goal
 
 if TYPE_CHECKING:
     from step.attest import Receipt
@@ -33,42 +33,6 @@ _WORST_FIRST = (
     ExitCode.NOT_VISIBLE,
     ExitCode.INCOMPLETE,
 )
-
-
-class Goal(Enum):
-    """What was asked of the images, and the list of the document that says what came of it."""
-
-    ATTESTED = "receipts"
-    VERIFIED = "verdicts"
-    ADMITTED = "decisions"
-    LISTED = "attestations"
-    DISCOVERED = "images"
-
-    @property
-    def word(self) -> str:
-        """What the images were to become, such as `attested`."""
-        return self.name.lower()
-
-    @property
-    def is_gone_by(self) -> bool:
-        """Whether later steps of a pipeline go by the result, since it is a yes or a no."""
-        return self in (Goal.ATTESTED, Goal.VERIFIED, Goal.ADMITTED)
-
-    def view(self, row: Any, result: Result) -> View:
-        """How one of the rows looks; a run imports what shows its own."""
-        view: Callable[[Any, Result], View]
-        match self:
-            case Goal.ATTESTED:
-                from step.results.receipts import attested as view
-            case Goal.VERIFIED:
-                from step.results.verdicts import verdict as view
-            case Goal.ADMITTED:
-                from step.results.decisions import decision as view
-            case Goal.LISTED:
-                from step.results.verdicts import listed as view
-            case Goal.DISCOVERED:
-                from step.results.receipts import discovered as view
-        return view(row, result)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from step.errors import BadInput, NotVisible, Refused, StepError
 from step.events import Failure
 from step.model.image import ImageRef
 from step.model.names import AttestorName, NoteName
-from step.results.result import Goal, Result
+from step.results.goal import Goal
+from step.results.result import Result
 
 APP = ImageRef.parse("eu.gcr.io/p/app@sha256:" + "a" * 64)
 WEB = ImageRef.parse("docker.io/me/web@sha256:" + "b" * 64)

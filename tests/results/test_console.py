@@ -12,7 +12,8 @@ from hypothesis import given
 from step.discovery.record import Discovered, Origin
 from step.events import Progress
 from step.results.console import Terminal
-from step.results.result import Goal, Result
+from step.results.goal import Goal
+from step.results.result import Result
 from tests import runner
 from tests.results.reports import (
     APP,

@@ -27,7 +27,8 @@ from step.errors import (
 )
 from step.events import Failure
 from step.results.document import document, fitted
-from step.results.result import Goal, Result
+from step.results.goal import Goal
+from step.results.result import Result
 from tests import runner
 from tests.results.reports import (
     APP,

@@ -17,7 +17,8 @@ from step.model.names import NoteName
 from step.results import github
 from step.results.console import Terminal
 from step.results.document import document, fitted, tree
-from step.results.result import Goal, Result
+from step.results.goal import Goal
+from step.results.result import Result
 from step.verify import Verdict
 from tests import runner
 from tests.results.reports import APP, CREATED, HOSTILE, PROD, QA, WEB
