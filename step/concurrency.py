@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import islice
 from queue import Empty, Queue
 from threading import Event, Lock, Thread
 from typing import TypeVar
@@ -136,31 +137,34 @@ def side_by_side(
     """
     events: Queue[T | _Bug | None] = Queue(2 * at_once)
     waiting, taking, ended = iter(jobs), Lock(), Event()
-    alone = iter([] if beside is None else [beside])
 
     def take() -> Iterator[T] | None:
-        with taking:
-            return next(waiting, None)
+        try:
+            with taking:
+                return next(waiting, None)
+        except BaseException as error:  # noqa: BLE001 - raised again where it is read
+            events.put(_Bug(error))
+            return None
 
-    def loop(following: Callable[[], Iterator[T] | None]) -> None:
-        while not ended.is_set():
+    def loop(job: Iterator[T] | None, take: Callable[[], Iterator[T] | None]) -> None:
+        while job is not None and not ended.is_set():
             try:
-                job = following()
-                if job is None:
-                    break
                 for event in job:
                     if ended.is_set():
                         return
                     events.put(event)
             except BaseException as error:  # noqa: BLE001 - raised again where it is read
                 events.put(_Bug(error))
+            job = take()
         events.put(None)
 
-    workers = [take] * at_once + [lambda: next(alone, None)]
-    for following in workers:
-        Thread(target=loop, args=(following,), daemon=True).start()
+    # No more threads than jobs: each costs memory.
+    begun = [(job, take) for job in islice(waiting, at_once)]
+    begun += [] if beside is None else [(beside, lambda: None)]
+    for first in begun:
+        Thread(target=loop, args=first, daemon=True).start()
     try:
-        yield from _read(events, len(workers))
+        yield from _read(events, len(begun))
     finally:
         ended.set()
         with suppress(Empty):  # who waits to be read can end
