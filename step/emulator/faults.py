@@ -16,8 +16,12 @@ SERVICE_DISABLED = "SERVICE_DISABLED"
 """The API is not enabled in the project."""
 DROP_ANSWER = "DROP_ANSWER"
 """The call is carried out, and the answer lost: the client sees UNAVAILABLE."""
+QUOTA = "QUOTA"
+"""A quota by the minute is exhausted, and the service says which and how long to wait."""
 NEVER_VISIBLE = "NEVER_VISIBLE"
 """The occurrence is made and can be read by name, but no list ever shows it."""
+
+QUOTA_SECONDS = 17
 
 CORRUPT_REQUEST = "CORRUPT_REQUEST"
 """The request arrives with other bytes than its checksum is of."""
@@ -97,7 +101,7 @@ _ONLY = {
     NEVER_VISIBLE: frozenset({"CreateOccurrence"}),
     CORRUPT_REQUEST: frozenset({"AsymmetricSign"}),
 }
-_ANY_METHOD = _STATUSES | {SERVICE_DISABLED, DROP_ANSWER}
+_ANY_METHOD = _STATUSES | {SERVICE_DISABLED, DROP_ANSWER, QUOTA}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,8 @@ class Fault:
         """Raise the Refusal of a fault that strikes before the call does anything."""
         if self.what == SERVICE_DISABLED:
             raise _service_disabled(method.access(resource), _project(resource))
+        if self.what == QUOTA:
+            raise _quota(method.access(resource), _project(resource))
         if self.what == CORRUPT_REQUEST:
             raise Refusal(
                 grpc.StatusCode.INVALID_ARGUMENT,
@@ -206,6 +212,28 @@ def _service_disabled(access: Access, project: str) -> Refusal:
         f"visiting {link} then retry. If you enabled this API recently, wait a few minutes for "
         "the action to propagate to our systems and retry.",
         ErrorInfo("SERVICE_DISABLED", {"service": host, "consumer": f"projects/{project}"}),
+    )
+
+
+def _quota(access: Access, project: str) -> Refusal:
+    """https://cloud.google.com/apis/design/errors#error_info, and error_details.proto."""
+    host, limit = access.host, "RequestsPerMinutePerProject"
+    metric = f"{host}/requests"
+    return Refusal(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        f"Quota exceeded for quota metric '{metric}' and limit '{limit}' of service '{host}' for "
+        f"consumer 'projects/{project}'.",
+        ErrorInfo(
+            "RATE_LIMIT_EXCEEDED",
+            {
+                "service": host,
+                "consumer": f"projects/{project}",
+                "quota_metric": metric,
+                "quota_limit": limit,
+                "quota_limit_value": "60",
+            },
+        ),
+        QUOTA_SECONDS,
     )
 
 

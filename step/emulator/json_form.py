@@ -95,7 +95,11 @@ def show_refusal(refusal: Refusal) -> tuple[int, bytes]:
     https://cloud.google.com/apis/design/errors#http_mapping
     """
     status = _HTTP_STATUS[refusal.code]
-    error = {"code": status, "message": refusal.message, "status": refusal.code.name}
+    error: dict[str, Any] = {
+        "code": status,
+        "message": refusal.message,
+        "status": refusal.code.name,
+    }
     if refusal.reason is not None:
         detail = {
             "@type": "type.googleapis.com/google.rpc.ErrorInfo",
@@ -104,6 +108,10 @@ def show_refusal(refusal: Refusal) -> tuple[int, bytes]:
             "metadata": dict(refusal.reason.metadata),
         }
         error["details"] = [detail]
+        if refusal.retry_seconds is not None:
+            delay = f"{refusal.retry_seconds}s"
+            kind = "type.googleapis.com/google.rpc.RetryInfo"
+            error["details"].append({"@type": kind, "retryDelay": delay})
     return status, _dump({"error": error})
 
 

@@ -27,12 +27,17 @@ class Refusal(Exception):
     """A call refused with a gRPC status; raised by the services, sent by the transports."""
 
     def __init__(
-        self, code: grpc.StatusCode, message: str, reason: ErrorInfo | None = None
+        self,
+        code: grpc.StatusCode,
+        message: str,
+        reason: ErrorInfo | None = None,
+        retry_seconds: int | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.reason = reason
+        self.retry_seconds = retry_seconds
 
 
 def invalid(message: str) -> Refusal:

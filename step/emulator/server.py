@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
 import grpc
-from google.protobuf import any_pb2
+from google.protobuf import duration_pb2
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from step.emulator.dispatch import Dispatcher
@@ -106,16 +107,21 @@ def _serialize(message: Any) -> bytes:
 
 
 def _abort(context: grpc.ServicerContext, refusal: Refusal) -> NoReturn:
+    details: list[Message] = []
     if refusal.reason is not None:
-        info = error_details_pb2.ErrorInfo(
-            reason=refusal.reason.reason,
-            domain=refusal.reason.domain,
-            metadata=dict(refusal.reason.metadata),
+        details.append(
+            error_details_pb2.ErrorInfo(
+                reason=refusal.reason.reason,
+                domain=refusal.reason.domain,
+                metadata=dict(refusal.reason.metadata),
+            )
         )
-        detail = any_pb2.Any()
-        detail.Pack(info)
-        status = status_pb2.Status(
-            code=refusal.code.value[0], message=refusal.message, details=[detail]
-        )
+    if refusal.retry_seconds is not None:
+        delay = duration_pb2.Duration(seconds=refusal.retry_seconds)
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    if details:
+        status = status_pb2.Status(code=refusal.code.value[0], message=refusal.message)
+        for detail in details:
+            status.details.add().Pack(detail)
         context.set_trailing_metadata(((_DETAILS, status.SerializeToString()),))
     context.abort(refusal.code, refusal.message)

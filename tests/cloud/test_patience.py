@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from google.api_core.exceptions import GoogleAPICallError, ResourceExhausted, ServiceUnavailable
 from google.protobuf.duration_pb2 import Duration
-from google.rpc.error_details_pb2 import ErrorInfo, QuotaFailure, RetryInfo
+from google.rpc.error_details_pb2 import QuotaFailure, RetryInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,8 +28,7 @@ def second(count: float) -> timedelta:
 
 
 def exhausted(*details: Any) -> GoogleAPICallError:
-    info = [detail for detail in details if isinstance(detail, ErrorInfo)] or [None]
-    return ResourceExhausted("Quota exceeded.", details=details, error_info=info[0])  # type: ignore[no-untyped-call]
+    return ResourceExhausted("Quota exceeded.", details=details)  # type: ignore[no-untyped-call]
 
 
 def answers(*given: GoogleAPICallError | str) -> tuple[Callable[..., str], list[timedelta]]:
@@ -48,12 +47,18 @@ def answers(*given: GoogleAPICallError | str) -> tuple[Callable[..., str], list[
     return remote, waits
 
 
-def test_a_service_is_left_alone_for_as_long_as_it_asks() -> None:
-    clock = FakeClock()
-    remote, calls = answers(exhausted(RetryInfo(retry_delay=Duration(seconds=17))), "done")
-    assert Connection(clock, {}, "127.0.0.1:1").repeat(SIGN, remote, None, "key") == "done"
-    assert second(17) <= clock.elapsed() <= second(24)
-    assert len(calls) == 2
+def test_a_service_is_left_alone_for_as_long_as_it_asks(kms_world: World) -> None:
+    kms_world.emulator.fail("AsymmetricSign=QUOTA:1")
+    assert kms_world.attest().code == 0
+    assert second(17) <= kms_world.clock.elapsed() <= second(24)
+    assert kms_world.count("AsymmetricSign") == 2
+
+
+def test_a_quota_is_named_with_its_limit(kms_world: World) -> None:
+    kms_world.emulator.fail("AsymmetricSign=QUOTA")
+    error = kms_world.attest().error
+    assert "requests, RequestsPerMinutePerProject, 60)" in error["message"]
+    assert "--retry-for" in error["hint"]
 
 
 def test_all_who_call_a_method_pause_together_and_others_do_not() -> None:
@@ -79,19 +84,11 @@ def test_a_pause_beyond_the_deadline_is_not_waited_for() -> None:
     assert clock.elapsed() == second(0)
 
 
-@pytest.mark.parametrize("detail", ["info", "violation"])
-def test_the_quota_is_named_with_its_limit(detail: str) -> None:
-    metric = "cloudkms.googleapis.com/crypto_requests"
-    details = {
-        "info": ErrorInfo(metadata={"quota_metric": metric, "quota_limit_value": "60000"}),
-        "violation": QuotaFailure(
-            violations=[QuotaFailure.Violation(subject=metric, description="limit 60000")]
-        ),
-    }
-    remote, _ = answers(exhausted(details[detail]))
-    with pytest.raises(Unavailable, match=rf"{metric}, .*60000\)") as caught:
+def test_a_quota_that_is_told_in_words_is_named_too() -> None:
+    told = QuotaFailure.Violation(subject="projects/p", description="60000 a minute")
+    remote, _ = answers(exhausted(QuotaFailure(violations=[told])))
+    with pytest.raises(Unavailable, match=r"projects/p, 60000 a minute\)"):
         Connection(FakeClock(), {}, "127.0.0.1:1").repeat(SIGN, remote, None, "key")
-    assert "--retry-for" in caught.value.hint
 
 
 @pytest.mark.parametrize("minutes", [0, 1, 15])

@@ -11,6 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grafeas import grafeas_v1 as g
 
 from step.emulator import Emulator, EmulatorError, Fault
+from tests.emulator.rest import ask
 from tests.emulator.signers import Result
 from tests.emulator.world import ATTESTOR, KEY, NOTE, PROJECT, Clients, FakeClock, crc32c
 
@@ -81,11 +82,24 @@ def test_a_denied_permission_is_named(clients: Clients, emulator: Emulator) -> N
     }
 
 
-def test_an_exhausted_quota_has_its_reason(clients: Clients, emulator: Emulator) -> None:
-    emulator.fail("AsymmetricSign=RESOURCE_EXHAUSTED:1")
+@pytest.mark.parametrize(("what", "seconds"), [("RESOURCE_EXHAUSTED", []), ("QUOTA", [17])])
+def test_an_exhausted_quota_has_its_reason(
+    clients: Clients, emulator: Emulator, what: str, seconds: list[int]
+) -> None:
+    emulator.fail(f"AsymmetricSign={what}:1")
     with pytest.raises(exceptions.ResourceExhausted, match="Quota exceeded") as exhausted:
         sign(clients)
     assert exhausted.value.reason == "RATE_LIMIT_EXCEEDED"
+    infos = [each for each in exhausted.value.details if hasattr(each, "retry_delay")]
+    assert [info.retry_delay.seconds for info in infos] == seconds
+
+
+def test_a_quota_is_told_over_rest_too(emulator: Emulator) -> None:
+    emulator.fail("GetAttestor=QUOTA:1")
+    answer = ask(emulator, "GET", f"/v1/{ATTESTOR}")
+    info, retry = answer.document["error"]["details"]
+    assert (answer.status, info["metadata"]["quota_limit_value"]) == (429, "60")
+    assert retry["retryDelay"] == "17s"
 
 
 def test_a_call_without_a_project_has_no_consumer(clients: Clients, emulator: Emulator) -> None:

@@ -62,6 +62,15 @@ def test_readme_names_no_role_for_nothing() -> None:
     assert tables()[0] | tables()[1] == roles(*METHODS) | {registry}
 
 
+def test_the_pages_name_roles_of_the_table() -> None:
+    """But for those that are named for what this program does not do."""
+    others = {"artifactregistry.writer", "cloudkms.signerVerifier", "iam.workloadIdentityUser"}
+    known = {role.removeprefix("roles/") for role in roles(*METHODS) | {VERIFIER}} | others
+    for page in (ROOT / "docs").glob("*.md"):
+        named = set(re.findall(r"roles/(\w+\.[\w.]*\w)", page.read_text()))
+        assert named <= known | {"artifactregistry.reader"}, page.name
+
+
 def test_the_emulator_wants_the_permissions_of_the_table() -> None:
     now = FakeClock().now
     authorization = BinaryAuthorization(now, len)
