@@ -149,6 +149,7 @@ def test_options_that_cannot_be_used(kms_world: World, case: str) -> None:
 
 
 # The method, and the role in the hint: https://cloud.google.com/iam/docs/understanding-roles.
+PASSING = ["UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "ABORTED", "RESOURCE_EXHAUSTED"]
 ROLES = {
     "GetAttestor": ("roles/binaryauthorization.attestorsViewer", ATTESTOR),
     "ListNoteOccurrences": ("roles/containeranalysis.notes.occurrences.viewer", NOTE),
@@ -183,40 +184,22 @@ def test_invalid_credentials_are_told_apart(kms_world: World, method: str) -> No
     assert not kms_world.wrote
 
 
+@pytest.mark.parametrize("status", PASSING)
 @pytest.mark.parametrize("method", ROLES)
-def test_a_quota_that_is_exhausted_twice_is_waited_for(kms_world: World, method: str) -> None:
-    kms_world.emulator.fail(f"{method}=RESOURCE_EXHAUSTED:2")
-    assert kms_world.attest().receipt["status"] == "created"
-    assert kms_world.clock.elapsed() > timedelta(0)
-    assert len(kms_world.emulator.calls.writes()) == 1
-
-
-@pytest.mark.parametrize("method", ROLES)
-def test_a_quota_that_stays_exhausted_ends_the_run(kms_world: World, method: str) -> None:
-    kms_world.emulator.fail(f"{method}=RESOURCE_EXHAUSTED")
-    assert_clear(kms_world.attest(), 6, "quota", "quota")
-    assert not kms_world.wrote
-
-
-@pytest.mark.parametrize("status", ["UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "ABORTED"])
-@pytest.mark.parametrize("method", ROLES)
-def test_a_service_that_never_answers_ends_the_run(
-    kms_world: World, method: str, status: str
-) -> None:
+def test_what_fails_for_ever_ends_the_run(kms_world: World, method: str, status: str) -> None:
     kms_world.emulator.fail(f"{method}={status}")
     assert_clear(kms_world.attest(), 6, f"{method}: ", "again")
     assert not kms_world.wrote
     assert timedelta(seconds=20) < kms_world.clock.elapsed() < timedelta(minutes=3)
 
 
-@pytest.mark.parametrize("status", ["UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "ABORTED"])
+@pytest.mark.parametrize("status", PASSING)
 @pytest.mark.parametrize("method", ROLES)
-def test_a_service_that_fails_twice_is_asked_again(
-    kms_world: World, method: str, status: str
-) -> None:
+def test_what_fails_twice_is_asked_again(kms_world: World, method: str, status: str) -> None:
     kms_world.emulator.fail(f"{method}={status}:2")
     assert kms_world.attest().receipt["status"] == "created"
     assert len(kms_world.emulator.calls.writes()) == 1
+    assert kms_world.clock.elapsed() > timedelta(0)
 
 
 DAMAGE = {
