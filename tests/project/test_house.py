@@ -94,11 +94,11 @@ def test_no_private_key_is_in_a_file() -> None:
     assert matches(r"-----BEGIN [A-Z ]*PRIVATE KEY[A-Z ]*-----\n(?:.*\n){0,5}?[\w+/=]{40,}") == []
 
 
-def test_the_environment_is_read_only_at_the_edge() -> None:
+def test_the_environment_is_read_by_the_command_line_only() -> None:
     assert uses(outside("cli"), r"os\.(?:environb?|getenvb?|putenv|unsetenv)") == []
 
 
-def test_only_the_edge_talks_to_the_terminal() -> None:
+def test_only_the_command_line_and_results_talk_to_the_terminal() -> None:
     assert uses(outside("cli", "results"), r"print|input|sys\.(?:stdin|stdout|stderr)") == []
 
 
