@@ -242,3 +242,10 @@ def test_any_document_ends_in_an_error_or_in_its_own_digest(document: Any, kind:
         return
     assert actual.digest == digest_of(body)
     assert all(str(each) in body.decode() for each in digests)
+
+
+def test_a_manifest_that_two_readers_could_read_differently_is_none() -> None:
+    kind = b'"mediaType": "application/vnd.oci.image.index.v1+json"'
+    body = b'{%b, "manifests": [], "manifests": []}' % kind
+    with pytest.raises(Unavailable, match="not a manifest"):
+        Manifest.parse(body, "", "r.example/app")
