@@ -408,9 +408,8 @@ class Confirmation:
             for note, mine in notes.items():
                 yield from self._look(note, mine)
             if left := [stored.since for stored in waiting if stored in self._waiting]:
-                now = (
-                    clock.elapsed()
-                )  # what was stored last must not come late, nor the first end so
+                now = clock.elapsed()
+                # What was stored last must not be seen late, nor what was first end late.
                 pause = min(eagerly(now - max(left)), min(left) + self.limit - now)
                 self.connection.deadline.sleep(pause)
 

@@ -179,13 +179,13 @@ def ahead(call: Callable[[], T]) -> Future[T]:
     """
     future: Future[T] = Future()
 
-    def loop() -> None:
+    def make() -> None:
         try:
             future.set_result(call())
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
             future.set_exception(error)
 
-    Thread(target=loop, daemon=True).start()
+    Thread(target=make, daemon=True).start()
     return future
 
 
