@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from step.cli.program import Program
     from step.cloud.connection import Connection
 
-# Beyond the waits that are asked for: many times what a run takes with services that answer.
+# Beyond the waits that are asked for: many times what a run takes with services that answer, and
+# with that room for repeating what fails for this long.
 _DEADLINE = timedelta(minutes=10)
+_RETRY_FOR = "1m"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class ConnectionOptions:
         "How long a call that fails in passing is repeated, as where a quota is exhausted: 90s, 1m "
         "or 15m.",
         "DURATION",
-        "1m",
+        _RETRY_FOR,
     )
     allow_emulator: bool = option(
         HOW,
@@ -46,11 +48,14 @@ class ConnectionOptions:
     def until(self, program: Program, waits: timedelta = timedelta(0)) -> Deadline:
         """When the run ends that begins now: as --deadline says, else 10 minutes beyond its waits.
 
+        A longer --retry-for is a wait that is asked for.
+
         Raises BadInput for what is not a duration.
         """
-        given = self.deadline
-        limit = _DEADLINE + waits if given is None else parse_duration(given, "--deadline")
-        return Deadline.after(program.clock, limit)
+        if self.deadline is not None:
+            return Deadline.after(program.clock, parse_duration(self.deadline, "--deadline"))
+        longer = parse_duration(self.retry_for, "--retry-for") - parse_duration(_RETRY_FOR)
+        return Deadline.after(program.clock, _DEADLINE + waits + max(longer, timedelta(0)))
 
     def connection(self, program: Program, deadline: Deadline) -> Connection:
         """A connection to Google Cloud, or to an emulator, that no server keeps beyond then.

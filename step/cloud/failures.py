@@ -103,7 +103,7 @@ def retry_delay(error: GoogleAPICallError) -> timedelta | None:
     """How long the service asks to be left alone, if it says so: google/rpc/error_details.proto."""
     for detail in error.details:
         if isinstance(detail, error_details_pb2.RetryInfo):
-            return timedelta(seconds=max(detail.retry_delay.seconds + 1, 0))
+            return timedelta(seconds=max(detail.retry_delay.seconds + 1, 0))  # a part counts whole
     return None
 
 

@@ -56,7 +56,7 @@ _LIMIT = 10 * 1024 * 1024
 
 
 def search(workspace: Path, checkout: Checkout | None = None) -> tuple[Record, ...]:
-    """Read the records that usually are there: one, or none.
+    """Read the records that have the names above: one, or none.
 
     A file that is no record, is over 10 MiB or is not text is passed over, and so is a link that
     leads out of the workspace, and what may have come with the sources: that is no build's record.

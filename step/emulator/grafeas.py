@@ -303,10 +303,10 @@ class Grafeas:
 
 @contextmanager
 def _all_or_nothing(made: Sequence[Any], remove: Callable[[str], None]) -> Iterator[None]:
-    """Removes what was made when the block ends in a refusal."""
+    """Removes what was made when the block ends in an exception."""
     try:
         yield
-    except Refusal:
+    except BaseException:
         for resource in made:
             remove(resource.name)
         raise

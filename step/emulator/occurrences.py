@@ -11,7 +11,7 @@ from grafeas import grafeas_v1 as g
 
 from step.emulator.filters import Filter, Value
 
-_DIGEST = re.compile("sha256:[0-9a-f]{64}$")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,7 +238,7 @@ class Registry:
             raise _denied(name)
         if reply.status != 200:
             raise Unavailable(f"{realm} answered with status {reply.status} instead of a token")
-        document = load_object(reply.body) or {}
+        document = load_object(reply.body, lenient=True) or {}
         return f"Bearer {_token(document.get('token') or document.get('access_token'), name)}"
 
 

@@ -294,7 +294,7 @@ def _from_auths(entry: object, registry: str) -> Credential | None:
 
 
 def _from_helper(output: bytes, program: str) -> Credential | None:
-    answer = load_object(output) or {}
+    answer = load_object(output, lenient=True) or {}
     user, secret = answer.get("Username"), answer.get("Secret")
     if not isinstance(user, str) or not isinstance(secret, str) or not _sendable(user, secret):
         raise NotAllowed(

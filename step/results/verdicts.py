@@ -64,7 +64,7 @@ def listed(row: Listed, _: Result) -> View:
         kind="attestations",
         entry={"image": image, "attestor": attestor, **_attestation(statement)},
         lines=tuple((label, text) for label, text in lines.items() if text is not None),
-        about=str(image),
+        about=image or "",
     )
 
 
