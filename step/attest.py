@@ -59,7 +59,7 @@ class Receipt:
     """An attestation that was verified, and, unless it is a dry run, stored.
 
     `occurrence`, `signature` and `create_time` are None in a dry run; `visible_after` is None when
-    nothing was waited for.
+    nothing was waited for. `unverified` says that it was made anew where no old one verified.
     """
 
     image: ImageRef
@@ -74,6 +74,7 @@ class Receipt:
     resource_uri: str = ""
     create_time: datetime | None = None
     visible_after: timedelta | None = None
+    unverified: bool = False
 
 
 Event: TypeAlias = "Progress | Passed | Receipt | Decision | Failure"

@@ -193,17 +193,29 @@ def ahead(call: Callable[[], T]) -> Future[T]:
 class Pace:
     """How fast one method is called by all that call it: slower, and after a pause, as it is told.
 
-    What a service allows is mostly not documented, so it is found: calls are spaced by `gap`, which
-    doubles when a quota is exhausted and shrinks while it is not.
+    `least` is the gap between two calls that is known to be right. What a service allows is mostly
+    not documented, so the rest is found: `gap` is learned when a quota is exhausted, from what the
+    service says it allows, or from what it allowed in the last minute, and shrinks while it is not
+    exhausted. What a service says is for all of a project; `share` is this run's part of it.
     """
 
+    least: timedelta = _NOW
+    share: float = 1.0
     gap: timedelta = _NOW
+    _told: timedelta = _NOW
+    """The gap by what the service said it allows."""
     _next: timedelta = _NOW
     _paused: timedelta = _NOW
     """Until when nobody calls."""
     _since: timedelta = _NOW
     """When the last pause began: answers to calls from before tell of the same exhaustion."""
     _pause: timedelta = _NOW
+    _begun: timedelta | None = None
+    _growth: float = 0.0
+    """By how much the gap shrinks in a second; nothing where it was not learned from a count."""
+    _grown: timedelta = _NOW
+    """When it shrank last."""
+    _minute: _Minute = field(default_factory=lambda: _Minute())
     _lock: Lock = field(default_factory=Lock)
 
     def permit(self, deadline: Deadline, awaited: str) -> timedelta:
@@ -217,39 +229,96 @@ class Pace:
         while True:
             with self._lock:
                 now = clock.elapsed()
-                at = max(now, self._next, self._paused)
-                if at <= now:
-                    self._next = now + self.gap
-                    return now
+                self._begun = now if self._begun is None else self._begun
+                paused = self._paused > now
+                at = self._paused if paused else max(now, self._next)
+                if at < deadline.until and not paused:
+                    self._next = at + max(self.gap, self.least)
             if at >= deadline.until:
                 raise deadline.over(awaited)
-            # Not all at once when a pause is over; and it may have become longer by then.
-            deadline.sleep((at - now) * uniform(1.0, 1.2))  # noqa: S311 - no secret
+            if at <= now:
+                return now
+            # Not all at once when a pause is over.
+            deadline.sleep((at - now) * (uniform(1.0, 1.2) if paused else 1))  # noqa: S311 - no secret
+            with self._lock:
+                now = clock.elapsed()
+                if not paused and self._paused <= now:
+                    return now
 
-    def succeeded(self) -> None:
+    def succeeded(self, now: timedelta) -> None:
         """Tell that a call was not refused: the next may come a little sooner."""
         with self._lock:
-            self.gap = faster(self.gap)
-            if self._next > self._paused:
+            self._minute.add(now)
+            passed = now - max(self._grown, self._paused)
+            self.gap = max(faster(self.gap, self._growth, passed), self._told)
+            self._grown = now
+            if now > self._paused:
                 self._pause = _NOW
 
-    def exhausted(self, sent: timedelta, now: timedelta, asked: timedelta | None) -> timedelta:
+    def exhausted(
+        self, sent: timedelta, now: timedelta, asked: timedelta | None, allowed: int | None = None
+    ) -> timedelta:
         """Tell that the quota was exhausted for a call; return until when nobody calls.
 
-        `asked` is how long the service wants to be left alone, if it says so.
+        `asked` is how long the service wants to be left alone, and `allowed` how many calls a
+        minute it allows, if it says so.
         """
         with self._lock:
             if sent >= self._since:
-                self.gap, self._pause = slower(self.gap), slower(self._pause, _PAUSES)
-                self._since = now
+                count = self._minute.count(now)
+                if allowed:
+                    self.gap = self._told = spaced(allowed * self.share)
+                elif count < _TELLING:
+                    self.gap, self._growth = slower(self.gap), 0.0
+                else:
+                    known = now - (now if self._begun is None else self._begun)
+                    self.gap = spaced(count)
+                    self._growth = _GROWTHS[known >= timedelta(minutes=1)]
+                self._pause = slower(self._pause, _PAUSES)
+                self._since = self._grown = now
             self._paused = max(self._paused, now + max(self._pause, asked or _NOW))
             return self._paused
+
+
+@dataclass
+class _Minute:
+    """How many calls there were in the last minute, counted by the second."""
+
+    _counts: list[int] = field(default_factory=lambda: [0] * 60)
+    _last: int = 0
+
+    def add(self, now: timedelta) -> None:
+        """Count a call."""
+        self._advance(now)
+        self._counts[self._last % 60] += 1
+
+    def count(self, now: timedelta) -> int:
+        """The calls of the last minute."""
+        self._advance(now)
+        return sum(self._counts)
+
+    def _advance(self, now: timedelta) -> None:
+        second = int(now.total_seconds())
+        for passed in range(self._last + 1, min(second, self._last + 60) + 1):
+            self._counts[passed % 60] = 0
+        self._last = max(self._last, second)
 
 
 # The least and the most, of the space between two calls, and of a pause: quotas are by the minute
 # or by the second (https://cloud.google.com/kms/quotas).
 _GAPS = (timedelta(milliseconds=20), timedelta(seconds=10))
-_PAUSES = (timedelta(milliseconds=250), timedelta(seconds=32))
+_PAUSES = (timedelta(seconds=1), timedelta(seconds=32))
+# Below what is allowed, since clocks and ways differ.
+_MARGIN = 0.97
+# What was allowed in fewer calls, or in less than a minute, says little.
+_TELLING = 30
+# How much a gap that was learned shrinks in a second: before a whole minute was seen, and after it.
+_GROWTHS = (0.02, 0.0005)
+
+
+def spaced(a_minute: float) -> timedelta:
+    """The gap between calls that keeps a little below so many a minute."""
+    return timedelta(minutes=1) / (a_minute * _MARGIN)
 
 
 def slower(time: timedelta, limits: tuple[timedelta, timedelta] = _GAPS) -> timedelta:
@@ -258,9 +327,15 @@ def slower(time: timedelta, limits: tuple[timedelta, timedelta] = _GAPS) -> time
     return min(max(time * 2, least), most)
 
 
-def faster(gap: timedelta) -> timedelta:
-    """A twentieth shorter, and none once it is less than the least."""
-    return gap * 0.95 if gap > _GAPS[0] else _NOW
+def faster(gap: timedelta, growth: float, passed: timedelta) -> timedelta:
+    """Shorter by `growth` for each second that has passed; without it, by a twentieth for a call.
+
+    There is none once it is next to nothing.
+    """
+    if not growth:
+        return gap * 0.95 if gap > _GAPS[0] else _NOW
+    shorter: timedelta = gap * (1 - growth) ** min(max(passed.total_seconds(), 0), 3600)
+    return shorter if shorter > timedelta(milliseconds=1) else _NOW
 
 
 def _read(events: Queue[T | _Bug | None], running: int) -> Iterator[T]:

@@ -127,6 +127,12 @@ class NotVisible(StepError):
     exit_code = ExitCode.NOT_VISIBLE
 
 
+class Incomplete(StepError):
+    """Of bulk work, something is left that another run can do."""
+
+    exit_code = ExitCode.INCOMPLETE
+
+
 @contextmanager
 def about(subject: str, hint: str = "") -> Iterator[None]:
     """Say before an error's message what it is about; `hint` is for one that has none."""

@@ -140,6 +140,7 @@ def _fail(error: StepError, program: Program, arguments: Sequence[str]) -> int:
     wants_json = "--format json" in named or ("json" in variables and "--format " not in named)
     output = FormatOptions(Format.JSON if wants_json else Format.TEXT)
     goals = {
+        "reattest": Goal.REATTESTED,
         "verify": Goal.VERIFIED,
         "gate": Goal.VERIFIED,
         "policy": Goal.ADMITTED,

@@ -17,7 +17,7 @@ from step.cli.images import ImageOptions
 from step.cli.keys import KeyOptions
 from step.cli.options import DISTINCT_KEYS, HOW, WHERE, WHO, app_of, given_of, no_effect, option
 from step.cli.program import Program
-from step.cli.run import Asked, Event, OutputOptions, deliver
+from step.cli.run import Asked, Event, ReceiptOptions, deliver
 from step.clock import parse_duration
 from step.errors import BadInput
 from step.model.image import ImageRef
@@ -116,7 +116,7 @@ def attest(
     afterwards: AfterwardsOptions,
     request: RequestOptions,
     run: ConnectionOptions,
-    output: OutputOptions,
+    output: ReceiptOptions,
 ) -> None:
     """Sign and create attestations, and wait until they can be read.
 

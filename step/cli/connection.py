@@ -14,6 +14,7 @@ from step.errors import BadInput
 if TYPE_CHECKING:
     from step.cli.program import Program
     from step.cloud.connection import Connection
+    from step.cloud.rates import Rates
 
 # Beyond the waits that are asked for: many times what a run takes with services that answer, and
 # with that room for repeating what fails for this long.
@@ -57,7 +58,9 @@ class ConnectionOptions:
         longer = parse_duration(self.retry_for, "--retry-for") - parse_duration(_RETRY_FOR)
         return Deadline.after(program.clock, _DEADLINE + waits + max(longer, timedelta(0)))
 
-    def connection(self, program: Program, deadline: Deadline) -> Connection:
+    def connection(
+        self, program: Program, deadline: Deadline, rates: Rates | None = None
+    ) -> Connection:
         """A connection to Google Cloud, or to an emulator, that no server keeps beyond then.
 
         Raises BadInput for an emulator elsewhere than on this machine: whoever sets an environment
@@ -73,7 +76,7 @@ class ConnectionOptions:
                 "--allow-emulator.",
             )
         retry_for = parse_duration(self.retry_for, "--retry-for")
-        return Connection(program.clock, program.environ, emulator, deadline, retry_for)
+        return Connection(program.clock, program.environ, emulator, deadline, retry_for, rates)
 
     def require_real(self, program: Program) -> None:
         """Raise BadInput where an emulator would open a gate that leads to a command.

@@ -66,8 +66,9 @@ class EmulatorOptions:
     )
     latency: str = plain_option("How long every call takes.", "DURATION", "0s")
     fault: list[str] | None = plain_option(
-        "Make a method fail, for example AsymmetricSign=UNAVAILABLE:2. Repeatable.",
-        "METHOD=WHAT[:COUNT]",
+        "Make a method fail, for example AsymmetricSign=UNAVAILABLE:2, or *=UNAVAILABLE:1%. "
+        "Repeatable.",
+        "METHOD=WHAT[:HOW OFTEN]",
     )
     call_log: Path | None = plain_option("Append every call as a line of JSON.", "FILE")
     ready_file: Path | None = plain_option("Write the ports as JSON when ready.", "FILE")
@@ -87,7 +88,8 @@ class EmulatorOptions:
 def emulator(context: typer.Context, options: EmulatorOptions) -> None:
     """Serve the APIs of Google Cloud that are used here, on loopback.
 
-    These are Cloud KMS, Binary Authorization, Container Analysis and Cloud Build. COMMAND is run
+    These are Cloud KMS, Binary Authorization, Container Analysis, Cloud Build, and what bulk work
+    needs of Cloud Storage. COMMAND is run
     with the variables by which every verb, and gcloud, uses them; its end is the emulator's end,
     and its exit code too. Without COMMAND the variables go to standard output, for a shell to
     source, and the emulator runs until Ctrl-C. Nothing is kept, no credentials are asked for, and
@@ -139,6 +141,8 @@ def environment_for(running: Emulator, seed: Seed, environ: Mapping[str, str]) -
     for api in _GCLOUD_APIS:
         override = f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}"
         variables[override] = f"http://{running.rest_address}/"
+    # As Google's own client libraries read it.
+    variables["STORAGE_EMULATOR_HOST"] = f"http://{running.rest_address}"
     variables["CLOUDSDK_AUTH_DISABLE_CREDENTIALS"] = "true"  # else gcloud wants an account
     if len(seed.project_ids) == 1 and not environ.get(_GCLOUD_PROJECT):
         [variables[_GCLOUD_PROJECT]] = seed.project_ids

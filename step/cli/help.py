@@ -14,6 +14,11 @@ _EXAMPLES = {
         "attest --image NAME --digest DIGEST --attestor A --project P",
         "attest IMAGE --attestor A --project P --policy-check",
     ),
+    "reattest": (
+        "reattest --from-key OLD --attestor A --kms-key-version NEW",
+        "reattest --from-pods pods.json --attestor A --dry-run",
+        "reattest --from-file images.txt --attestor A --yes",
+    ),
     "verify": ("verify IMAGE --attestor A --attestor B --project P",),
     "gate": (
         "gate IMAGE --attestor A --project P --timeout 30m",

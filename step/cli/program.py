@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,14 @@ from step.clock import Clock
 from step.errors import BadInput
 
 if TYPE_CHECKING:
+    from step.cloud.connection import Connection
     from step.discovery.environment import Environment
     from step.results.console import Terminal
 
 _EMULATOR_HOST = "BINAUTHZ_EMULATOR_HOST"
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\]):[0-9]{1,5}")
+# What is written to Cloud Storage after a run.
+_STORING = timedelta(minutes=5)
 # Far above any key, signature or build record, far below what could fill a runner's memory.
 _FILE_LIMIT = 10 * 1024 * 1024
 
@@ -69,6 +73,14 @@ class Program:
         from step.results.console import Terminal
 
         return Terminal(sys.stdout, sys.stderr, self.environ)
+
+    def storage_connection(self) -> Connection:
+        """A connection for what is written after a run, which has its own time for that."""
+        from step.cloud.connection import Connection
+        from step.concurrency import Deadline
+
+        deadline = Deadline.after(self.clock, _STORING)
+        return Connection(self.clock, self.environ, self.emulator, deadline)
 
     def warn(self, text: str) -> None:
         """Show a warning, on GitHub as an annotation."""

@@ -42,6 +42,17 @@ class OutputOptions(FormatOptions):
 
 
 @dataclass(frozen=True, slots=True)
+class ReceiptOptions(OutputOptions):
+    """The same, and where receipts go."""
+
+    receipts: str | None = option(
+        OUT,
+        "Where receipts go as JSON lines: a file, a folder, or gs://BUCKET/PATH.",
+        "PATH",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """What a verb was asked, once that is known: it is the order to show results in."""
 
@@ -93,7 +104,8 @@ def run(
         {discovered.image: discovered.origin for discovered in asked.images},
         program.uses_emulator,
     )
-    return _written(result, program, path)
+    receipts = output.receipts if isinstance(output, ReceiptOptions) else None
+    return _written(result, program, path, receipts)
 
 
 def deliver(
@@ -156,7 +168,9 @@ def refuse(error: StepError, goal: Goal, program: Program, output: FormatOptions
     return show(_written(result, program, None), program, output)
 
 
-def _written(result: Result, program: Program, path: str | None) -> Result:
+def _written(
+    result: Result, program: Program, path: str | None, receipts: str | None = None
+) -> Result:
     """Write the files that others read; one that cannot be written is a failure of the result.
 
     It must hide the result neither from the other files nor from the eye.
@@ -176,6 +190,11 @@ def _written(result: Result, program: Program, path: str | None) -> Result:
         from step.results.files import write_whole
 
         writers.append(lambda result: write_whole(path, document(result)))
+    if receipts:
+        from step.results.receipt_lines import write_receipts
+
+        connection = program.storage_connection
+        writers.append(lambda result: write_receipts(receipts, result, connection))
     for write in writers:
         try:
             write(result)

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 # In the order of `--help`: the module of this package whose typer app the verb is.
 _MODULES = {
     "attest": "attest",
+    "reattest": "reattest",
     "verify": "verify",
     "gate": "gate",
     "list": "listing",

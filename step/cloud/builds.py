@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from google.cloud.devtools import cloudbuild_v1 as api
 from google.protobuf.json_format import MessageToDict
 
 from step.cloud.connection import Connection
-from step.cloud.methods import GET_BUILD
+from step.cloud.methods import GET_BUILD, LIST_BUILDS
+from step.cloud.pages import pages
 from step.errors import NotFound, Unavailable
 from step.model.build import Build, BuildName
+from step.model.names import ProjectName
+
+# cloudbuild.proto leaves the most to the server.
+_PAGE_SIZE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +46,19 @@ class Builds:
                 "Nothing was done; running again is safe.",
             )
         return build
+
+    def chosen(self, project: ProjectName, location: str, chosen: str) -> Iterator[Build]:
+        """The builds of a project that a filter chooses, newest first, read as they are used.
+
+        https://cloud.google.com/build/docs/view-build-results#filtering_build_results_using_queries
+        Needs roles/cloudbuild.builds.viewer on the project.
+        """
+        parent = f"{project}/locations/{location}"
+        request = api.ListBuildsRequest(
+            parent=parent, project_id=project.project, filter=chosen, page_size=_PAGE_SIZE
+        )
+        for page in pages(self.connection, LIST_BUILDS, request, parent):
+            for stored in page.builds:
+                plain = api.Build.pb(stored)
+                named = {"name": stored.name or f"{parent}/builds/{stored.id}"}
+                yield Build.from_json(MessageToDict(plain) | named)

@@ -17,6 +17,7 @@ from google.api_core.exceptions import GoogleAPICallError
 from step import __version__
 from step.clock import Clock
 from step.cloud.failures import (
+    allowed,
     is_too_large,
     is_transient,
     retry_delay,
@@ -25,6 +26,7 @@ from step.cloud.failures import (
     translate_auth,
 )
 from step.cloud.methods import BINARY_AUTHORIZATION, CLOUD_BUILD, CONTAINER_ANALYSIS, KMS, Method
+from step.cloud.rates import Rates
 from step.concurrency import Deadline, Pace
 from step.errors import BadInput, NotAllowed
 from step.model.bounds import RECEIVED_BYTES
@@ -60,7 +62,8 @@ class Connection:
 
     With an emulator, everything goes there, anonymously and unencrypted. Without one, Application
     Default Credentials are used (https://cloud.google.com/docs/authentication). Nothing that is
-    asked goes on beyond the deadline, and a call that fails in passing is repeated for `retry_for`.
+    asked goes on beyond the deadline, a call that fails in passing is repeated for `retry_for`, and
+    no method is called more often than `rates` say.
     """
 
     def __init__(
@@ -70,13 +73,15 @@ class Connection:
         emulator: str | None,
         deadline: Deadline | None = None,
         retry_for: timedelta = timedelta(minutes=1),
+        rates: Rates | None = None,
     ) -> None:
         self.clock = clock
         self.deadline = deadline or Deadline(clock)
         self.emulator = emulator
         self.retry_for = retry_for
+        self.rates = rates or Rates()
         self._paces: dict[str, Pace] = {}
-        self._environ = environ
+        self.environ = environ
         self._lock = RLock()
         self._channels: dict[str, grpc.Channel] = {}
         self._clients: dict[str, Any] = {}
@@ -96,7 +101,7 @@ class Connection:
         from google.auth.exceptions import GoogleAuthError
 
         awaited = f"{method.name} of {method.service}"
-        pace = self._paces.setdefault(method.name, Pace())
+        pace = self._paces.setdefault(method.name, self.rates.pace(method))
         started = self.clock.elapsed()
         pause = _FIRST_PAUSE
         while True:
@@ -110,7 +115,7 @@ class Connection:
                 now = self.clock.elapsed()
                 again = now + pause * random.uniform(0.7, 1.0)  # noqa: S311 - no secret
                 if error.grpc_status_code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-                    again = pace.exhausted(sent, now, retry_delay(error))
+                    again = pace.exhausted(sent, now, retry_delay(error), allowed(error))
                 if again >= self.deadline.until and not method.writes:
                     said = error.grpc_status_code.name if error.grpc_status_code else ""
                     reason = f"{awaited} ({said}: {said_by(error)})"
@@ -122,7 +127,7 @@ class Connection:
             except GoogleAuthError as error:
                 raise translate_auth(error) from error
             else:
-                pace.succeeded()
+                pace.succeeded(self.clock.elapsed())
                 return answer
 
     def open(self, method: Method) -> Callable[..., Any]:
@@ -152,10 +157,10 @@ class Connection:
         if self.emulator is not None:
             return None
         try:
-            token: str | None = self._credentials.token
+            token: str | None = self.credentials.token
         except NotAllowed as error:
             nobody = isinstance(error.__cause__, DefaultCredentialsError)
-            if nobody and not self._environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
+            if nobody and not self.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
                 return None
             raise
         return token
@@ -179,9 +184,9 @@ class Connection:
             # No proxy leads to it, whatever the environment names for other addresses.
             options.append(("grpc.enable_http_proxy", 0))
             return grpc.insecure_channel(self.emulator, options=options)
-        credentials = self._credentials
+        credentials = self.credentials
         channel: grpc.Channel = transport.create_channel(
-            _host(service, self._environ),
+            _host(service, self.environ),
             credentials=credentials,
             scopes=[_SCOPE],
             quota_project_id=credentials.quota_project_id,
@@ -191,7 +196,7 @@ class Connection:
         return channel
 
     @property
-    def _credentials(self) -> Credentials:
+    def credentials(self) -> Credentials:
         """Application Default Credentials that have shown that they can get a token.
 
         Asked for at once: over gRPC, a refusal would look like a service that is unavailable.
@@ -224,7 +229,7 @@ class Connection:
         """The service account that calls, where the credentials know it."""
         if self.emulator is not None:
             return None
-        email = getattr(self._credentials, "service_account_email", None)
+        email = getattr(self.credentials, "service_account_email", None)
         return f"serviceAccount:{email}" if email and "@" in email else None
 
 

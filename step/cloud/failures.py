@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import grpc
@@ -105,6 +106,14 @@ def retry_delay(error: GoogleAPICallError) -> timedelta | None:
         if isinstance(detail, error_details_pb2.RetryInfo):
             return timedelta(seconds=max(detail.retry_delay.seconds + 1, 0))  # a part counts whole
     return None
+
+
+def allowed(error: GoogleAPICallError) -> int | None:
+    """How many calls a minute the quota allows that was exhausted, if the service says so."""
+    known = error.metadata or {}
+    value, limit = known.get("quota_limit_value", ""), known.get("quota_limit", "")
+    by_the_minute = "perminute" in limit.lower().replace(" ", "")
+    return int(value) if by_the_minute and re.fullmatch("[1-9][0-9]{0,8}", value) else None
 
 
 def quota_of(error: GoogleAPICallError) -> str:

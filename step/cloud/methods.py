@@ -151,11 +151,24 @@ CREATE_OCCURRENCE = Method(
     ),
     writes=True,
 )
+BATCH_CREATE_OCCURRENCES = Method(
+    "BatchCreateOccurrences",
+    CONTAINER_ANALYSIS,
+    _GRAFEAS,
+    CREATE_OCCURRENCE.grants,
+    writes=True,
+)
 GET_BUILD = Method(
     "GetBuild",
     CLOUD_BUILD,
     "google.cloud.devtools.cloudbuild_v1:CloudBuildClient",
     (Grant("cloudbuild.builds.get", "roles/cloudbuild.builds.viewer", "the build's project"),),
+)
+LIST_BUILDS = Method(
+    "ListBuilds",
+    CLOUD_BUILD,
+    GET_BUILD.client,
+    (Grant("cloudbuild.builds.list", "roles/cloudbuild.builds.viewer", "the builds' project"),),
 )
 
 METHODS = (
@@ -168,5 +181,7 @@ METHODS = (
     LIST_NOTE_OCCURRENCES,
     LIST_OCCURRENCES,
     CREATE_OCCURRENCE,
+    BATCH_CREATE_OCCURRENCES,
     GET_BUILD,
+    LIST_BUILDS,
 )

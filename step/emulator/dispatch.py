@@ -4,14 +4,14 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import grpc
 
 from step.emulator.calls import CallLog
-from step.emulator.faults import NEVER_VISIBLE, Faults
-from step.emulator.refusal import Refusal
+from step.emulator.faults import INSIDE, NEVER_VISIBLE, Faults
+from step.emulator.refusal import KeptRefusal, Refusal
 from step.emulator.rpc import Method, Service, methods_of
 
 _logger = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ class Dispatcher:
         latency: timedelta,
         sleep: Callable[[float], None],
         hide: Callable[[str], None],
+        now: Callable[[], datetime],
     ) -> None:
         self.services = tuple(services)
         self._calls = calls
@@ -35,7 +36,7 @@ class Dispatcher:
         self._sleep = sleep
         self._hide = hide
         self.faults = Faults(
-            method.name for service in self.services for method in methods_of(service)
+            (method.name for service in self.services for method in methods_of(service)), now
         )
 
     def call(self, method: Method, request: Any) -> Any:
@@ -70,12 +71,18 @@ class Dispatcher:
         fault = self.faults.take(method.name)
         if fault is not None:
             fault.refuse(method, call.resource)
-        response = method.handle(request)
+        try:
+            INSIDE.set("" if fault is None else fault.what)
+            response = method.handle(request)
+        except KeptRefusal:
+            call.handled = True
+            raise
         call.handled = True
         if fault is None:
             return response
         if fault.what == NEVER_VISIBLE:
-            self._hide(response.name)
+            for made in getattr(response, "occurrences", [response]):
+                self._hide(made.name)
         return fault.alter(response)
 
 

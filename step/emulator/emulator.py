@@ -29,6 +29,7 @@ from step.emulator.refusal import EmulatorError
 from step.emulator.rest import RestServer
 from step.emulator.seed import Seed, plant
 from step.emulator.server import GrpcServer
+from step.emulator.storage import Storage
 from step.emulator.system_policy import SystemPolicy
 from step.emulator.webhook import AdmissionPort, AdmissionServer
 
@@ -38,7 +39,7 @@ def _utc_now() -> datetime:
 
 
 class Emulator:
-    """Four Google APIs on loopback, by gRPC and by REST, for as long as it is started.
+    """Five Google APIs on loopback, by gRPC and by REST, for as long as it is started.
 
     With ``admission``, also an endpoint that a Kubernetes cluster can ask.
 
@@ -75,6 +76,7 @@ class Emulator:
         authorization = BinaryAuthorization(now, _numbers(seed.projects))
         platform_policies = PlatformPolicies(now)
         builds = CloudBuild(now)
+        self._storage = Storage(now)
         iam = iam_services(kms, grafeas, authorization)
         self._verdicts = Admission(authorization, grafeas, seed.system_policy).verdicts
         self._dispatcher = Dispatcher(
@@ -82,12 +84,13 @@ class Emulator:
                 *(kms, grafeas, authorization, ValidationHelper(authorization.attestor)),
                 *(SystemPolicy(seed.system_policy), platform_policies),
                 *(PlatformPolicyEvaluation(platform_policies, Checks(grafeas)), builds),
-                *iam,
+                *(self._storage, *iam),
             ),
             calls=self.calls,
             latency=latency,
             sleep=sleep,
             hide=grafeas.hide,
+            now=now,
         )
         for fault in faults:
             self._dispatcher.faults.add(fault)
@@ -102,7 +105,7 @@ class Emulator:
             undo.callback(self.calls.close)
             grpc = GrpcServer(self._dispatcher, self._host, self._port)
             undo.callback(grpc.stop)
-            rest = RestServer(self._dispatcher, self._host, self._rest_port)
+            rest = RestServer(self._dispatcher, self._storage, self._host, self._rest_port)
             undo.callback(rest.stop)
             if self._admission_port is not None:
                 self._admission = AdmissionServer(self._verdicts, self._admission_port)

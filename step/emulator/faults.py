@@ -1,7 +1,13 @@
-"""Faults: calls that go wrong on purpose, given as ``METHOD=WHAT[:COUNT]``."""
+"""Faults: calls that go wrong on purpose, given as ``METHOD=WHAT[:HOW OFTEN]``."""
 
+import re
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from math import ceil
+from random import Random
 from threading import Lock
 from typing import Any
 
@@ -19,9 +25,24 @@ DROP_ANSWER = "DROP_ANSWER"
 QUOTA = "QUOTA"
 """A quota by the minute is exhausted, and the service says which and how long to wait."""
 NEVER_VISIBLE = "NEVER_VISIBLE"
-"""The occurrence is made and can be read by name, but no list ever shows it."""
+"""The occurrences are made and can be read by name, but no list ever shows them."""
 
 QUOTA_SECONDS = 17
+EXHAUSTED = "EXHAUSTED"
+"""A quota by the minute, of which the service says neither what it allows nor how long to wait."""
+
+PARTIAL = "PARTIAL"
+"""The first half of a batch is stored, and the answer is an error that does not say which half.
+
+https://github.com/grafeas/grafeas/blob/master/go/v1/api/occurrence.go
+"""
+SKIP_EXISTING = "SKIP_EXISTING"
+"""A batch leaves out what exists already, and its answer does, too, as grafeas' own stores do."""
+STALE = "STALE"
+"""The list is as it was a minute ago."""
+
+INSIDE: ContextVar[str] = ContextVar("inside", default="")
+"""The fault that strikes inside of the handler that runs, if one does."""
 
 CORRUPT_REQUEST = "CORRUPT_REQUEST"
 """The request arrives with other bytes than its checksum is of."""
@@ -97,24 +118,43 @@ _ALTERATIONS: Mapping[str, tuple[frozenset[str], Callable[[Any], None]]] = {
     "WITHOUT_NOTE": (frozenset({"GetAttestor"}), _without_note),
     "NEWER_ALGORITHMS": (frozenset({"GetAttestor"}), _newer_algorithms),
 }
+_LISTS = frozenset({"ListNoteOccurrences", "ListOccurrences"})
 _ONLY = {
-    NEVER_VISIBLE: frozenset({"CreateOccurrence"}),
+    NEVER_VISIBLE: frozenset({"CreateOccurrence", "BatchCreateOccurrences"}),
     CORRUPT_REQUEST: frozenset({"AsymmetricSign"}),
+    PARTIAL: frozenset({"BatchCreateOccurrences"}),
+    SKIP_EXISTING: frozenset({"BatchCreateOccurrences"}),
+    STALE: _LISTS,
 }
-_ANY_METHOD = _STATUSES | {SERVICE_DISABLED, DROP_ANSWER, QUOTA}
+_QUOTAS = frozenset({QUOTA, EXHAUSTED})
+_ANY_METHOD = _STATUSES | _QUOTAS | {SERVICE_DISABLED, DROP_ANSWER}
+ANY = "*"
+"""In place of a method: all of them."""
+_HOW_OFTEN = re.compile(r"([1-9][0-9]*)|([0-9]+(?:\.[0-9]+)?)%|([1-9][0-9]*)/m")
+_WINDOW = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One method goes wrong in one way, ``count`` times or, with None, always."""
+    """One method, or any, goes wrong in one way: ``count`` times or, with None, always.
+
+    With ``share``, only so many of its calls in a hundred; with ``a_minute``, those beyond so many
+    in the last minute.
+    """
 
     method: str
     what: str
     count: int | None = None
+    share: float | None = None
+    a_minute: int | None = None
+    retry_seconds: int | None = None
 
     @classmethod
     def parse(cls, text: str) -> "Fault":
-        """Read ``METHOD=WHAT[:COUNT]``, such as ``AsymmetricSign=UNAVAILABLE:2``.
+        """Read ``METHOD=WHAT[:HOW OFTEN]``, such as ``AsymmetricSign=UNAVAILABLE:2``.
+
+        How often is a number, a share such as ``1%``, or, of a quota, how many calls a minute are
+        let through, such as ``600/m``.
 
         Whether the emulator has the method is checked when the fault is added to one.
         Raises EmulatorError for another form, an unknown fault, or one that the method cannot have.
@@ -123,8 +163,15 @@ class Fault:
         what, colon, count = rest.partition(":")
         if not method or not equals or not what:
             raise EmulatorError(f"fault {text!r} is not of the form METHOD=WHAT[:COUNT]")
-        if colon and not (count.isascii() and count.isdecimal() and int(count)):
-            raise EmulatorError(f"fault {text!r}: the count must be a whole number from 1")
+        often = _HOW_OFTEN.fullmatch(count)
+        if colon and (often is None or (often[2] and not 0 < float(often[2]) <= 100)):
+            raise EmulatorError(
+                f"fault {text!r}: the count must be a whole number from 1, a share such as 1%, or "
+                "calls a minute such as 600/m"
+            )
+        number, share, a_minute = often.groups() if often else (None, None, None)
+        if (a_minute is not None and what not in _QUOTAS) or (what == EXHAUSTED and not a_minute):
+            raise EmulatorError(f"fault {text!r}: calls a minute, N/m, are for QUOTA and EXHAUSTED")
         if what in _ANY_METHOD:
             methods = frozenset({method})
         elif what in _ONLY:
@@ -137,14 +184,22 @@ class Fault:
         if method not in methods:
             only = " and ".join(sorted(methods))
             raise EmulatorError(f"fault {text!r}: {what} is only for {only}")
-        return cls(method, what, int(count) if colon else None)
+        return cls(
+            method,
+            what,
+            int(number) if number else None,
+            float(share) / 100 if share else None,
+            int(a_minute) if a_minute else None,
+        )
 
     def refuse(self, method: Method, resource: str) -> None:
         """Raise the Refusal of a fault that strikes before the call does anything."""
         if self.what == SERVICE_DISABLED:
             raise _service_disabled(method.access(resource), _project(resource))
         if self.what == QUOTA:
-            raise _quota(method.access(resource), _project(resource))
+            raise _quota(method.access(resource), _project(resource), self)
+        if self.what == EXHAUSTED:
+            raise _refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, method, resource)
         if self.what == CORRUPT_REQUEST:
             raise Refusal(
                 grpc.StatusCode.INVALID_ARGUMENT,
@@ -164,21 +219,49 @@ class Fault:
         return altered
 
 
-class Faults:
-    """The faults still to come: of a method's faults the first not used up strikes."""
+@dataclass
+class _Waiting:
+    """A fault, how often it is still to strike, and what it has seen."""
 
-    def __init__(self, methods: Iterable[str]) -> None:
+    fault: Fault
+    left: int | None
+    # The same calls are struck in every run.
+    chance: Random = field(default_factory=lambda: Random(1))  # noqa: S311 - no secret
+    passed: dict[str, deque[datetime]] = field(default_factory=lambda: defaultdict(deque))
+
+    def strikes(self, method: str, now: datetime) -> Fault | None:
+        """The fault, if it strikes this call of the method."""
+        fault = self.fault
+        if fault.share is not None and self.chance.random() >= fault.share:
+            return None
+        if fault.a_minute is None:
+            return fault
+        passed = self.passed[method]
+        while passed and now - passed[0] >= _WINDOW:
+            passed.popleft()
+        if len(passed) < fault.a_minute:
+            passed.append(now)
+            return None
+        wait = passed[0] + _WINDOW - now
+        return replace(fault, retry_seconds=max(ceil(wait.total_seconds()), 1))
+
+
+class Faults:
+    """The faults still to come: of a method's faults the first that strikes does."""
+
+    def __init__(self, methods: Iterable[str], now: Callable[[], datetime]) -> None:
         self._methods = frozenset(methods)
+        self._now = now
         self._lock = Lock()
-        self._waiting: list[tuple[Fault, int | None]] = []
+        self._waiting: list[_Waiting] = []
 
     def add(self, fault: Fault) -> None:
         """Append a fault; EmulatorError when the emulator has no such method."""
-        if fault.method not in self._methods:
+        if fault.method not in self._methods | {ANY}:
             known = ", ".join(sorted(self._methods))
             raise EmulatorError(f"fault: unknown method {fault.method!r}; there are {known}")
         with self._lock:
-            self._waiting.append((fault, fault.count))
+            self._waiting.append(_Waiting(fault, fault.count))
 
     def clear(self) -> None:
         """Let everything go right from now on."""
@@ -187,13 +270,17 @@ class Faults:
 
     def take(self, method: str) -> Fault | None:
         """The fault that strikes this call, used up by one."""
+        if not self._waiting:
+            return None
         with self._lock:
-            for index, (fault, left) in enumerate(self._waiting):
-                if fault.method == method:
-                    if left == 1:
-                        del self._waiting[index]
-                    elif left is not None:
-                        self._waiting[index] = (fault, left - 1)
+            for waiting in self._waiting:
+                if waiting.fault.method not in (method, ANY):
+                    continue
+                fault = waiting.strikes(method, self._now())
+                if fault is not None:
+                    if waiting.left is not None:
+                        waiting.left -= 1
+                        self._waiting = [each for each in self._waiting if each.left != 0]
                     return fault
         return None
 
@@ -215,7 +302,7 @@ def _service_disabled(access: Access, project: str) -> Refusal:
     )
 
 
-def _quota(access: Access, project: str) -> Refusal:
+def _quota(access: Access, project: str, fault: Fault) -> Refusal:
     """https://cloud.google.com/apis/design/errors#error_info, and error_details.proto."""
     host, limit = access.host, "RequestsPerMinutePerProject"
     metric = f"{host}/requests"
@@ -230,10 +317,10 @@ def _quota(access: Access, project: str) -> Refusal:
                 "consumer": f"projects/{project}",
                 "quota_metric": metric,
                 "quota_limit": limit,
-                "quota_limit_value": "60",
+                "quota_limit_value": str(fault.a_minute or 60),
             },
         ),
-        QUOTA_SECONDS,
+        fault.retry_seconds or QUOTA_SECONDS,
     )
 
 

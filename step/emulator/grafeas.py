@@ -15,9 +15,10 @@ import grpc
 from google.protobuf import empty_pb2
 from grafeas import grafeas_v1 as g
 
+from step.emulator.faults import INSIDE, PARTIAL, SKIP_EXISTING, STALE
 from step.emulator.filters import Filter, Value
 from step.emulator.occurrences import Occurrences, Stored
-from step.emulator.refusal import Refusal, already_exists, invalid, not_found
+from step.emulator.refusal import KeptRefusal, Refusal, already_exists, invalid, not_found
 from step.emulator.resources import masked_copy, page, page_behind, parse_name
 from step.emulator.rpc import rpc
 
@@ -31,6 +32,7 @@ _PAGE, _MAX_PAGE = 20, 1000
 # grafeas.proto, BatchCreateOccurrencesRequest and BatchCreateNotesRequest: "Max allowed length
 # is 1000."
 _MAX_BATCH = 1000
+_STALE = timedelta(minutes=1)
 _NOTE_FIELDS = ("name", "kind", "noteProjectId", "noteId", "createTime", "updateTime")
 _OCCURRENCE_FIELDS = (*_NOTE_FIELDS, "projectId", "resourceUrl", "resourceUri")
 
@@ -163,9 +165,25 @@ class Grafeas:
     ) -> g.BatchCreateOccurrencesResponse:
         _check_batch(len(request.occurrences))
         made: list[g.Occurrence] = []
+        total, fault = len(request.occurrences), INSIDE.get()
+        wanted = (
+            request.occurrences[: (total + 1) // 2] if fault == PARTIAL else request.occurrences
+        )
         with self._lock, _all_or_nothing(made, self._occurrences.remove):
-            for occurrence in request.occurrences:
-                made.append(self._create_occurrence(request.parent, occurrence))
+            for occurrence in wanted:
+                try:
+                    made.append(self._create_occurrence(request.parent, occurrence))
+                except Refusal as refusal:
+                    exists = refusal.code is grpc.StatusCode.ALREADY_EXISTS
+                    if not (exists and fault in (PARTIAL, SKIP_EXISTING)):
+                        raise
+        if fault == PARTIAL:
+            failed = total - len(made)
+            raise KeptRefusal(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"errors encountered when batch creating occurrences: {failed} of {total} "
+                "occurrences failed",
+            )
         return g.BatchCreateOccurrencesResponse(occurrences=made)
 
     @rpc("name", "containeranalysis.occurrences.get")
@@ -223,6 +241,8 @@ class Grafeas:
     ) -> tuple[list[g.Occurrence], str]:
         chosen = Filter.parse(request.filter, _OCCURRENCE_FIELDS)
         now = self._now()
+        if INSIDE.get() == STALE:
+            now -= _STALE
         with self._lock:
             return page_behind(
                 lambda after: (

@@ -40,6 +40,10 @@ class Refusal(Exception):
         self.retry_seconds = retry_seconds
 
 
+class KeptRefusal(Refusal):
+    """A call refused that did a part of its work all the same."""
+
+
 def invalid(message: str) -> Refusal:
     """The request itself is wrong (INVALID_ARGUMENT)."""
     return Refusal(grpc.StatusCode.INVALID_ARGUMENT, message)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from step.errors import BadInput
+from step.model.quoting import quoted
 
 # https://cloud.google.com/resource-manager/docs/creating-managing-projects#before_you_begin;
 # a domain-scoped project has its domain and a colon before it.
@@ -125,3 +126,31 @@ class KmsKeyVersion:
 
     def __str__(self) -> str:
         return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class StorageName:
+    """`gs://BUCKET/PATH`: an object in Cloud Storage, or what the names of several begin with."""
+
+    bucket: str
+    path: str
+
+    @classmethod
+    def parse(cls, text: str, option: str) -> StorageName:
+        """Read `gs://BUCKET/PATH`; raises BadInput naming the option.
+
+        https://cloud.google.com/storage/docs/buckets#naming
+        """
+        match = re.fullmatch(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])/([^\r\n]{1,900})", text)
+        if match is None or not match[2].strip("/"):
+            raise BadInput(
+                f"{option}: {quoted(text)} is no name in Cloud Storage", "Write gs://BUCKET/PATH."
+            )
+        return cls(match[1], match[2].rstrip("/"))
+
+    def child(self, name: str) -> StorageName:
+        """What is below it, as in a folder."""
+        return StorageName(self.bucket, f"{self.path}/{name}")
+
+    def __str__(self) -> str:
+        return f"gs://{self.bucket}/{self.path}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from step.clock import Clock
@@ -30,6 +31,8 @@ _MANIFEST_LIMIT = 4 << 20
 # Ample (https://github.com/containers/image/blob/main/internal/iolimits/iolimits.go).
 _TOKEN_LIMIT = 1 << 20
 _CLIENT = "binauthz-attest"
+# A page of tags; each is in memory as a whole.
+_TAGS = 1000
 _DIGEST_HEADER = "Docker-Content-Digest"
 
 
@@ -55,6 +58,45 @@ class Registry:
         if reply.status == 404:
             raise NotFound(f"{tag} does not exist", "Check the name, and that it was pushed.")
         return self._read(reply, tag.name, str(tag)).digest
+
+    def tagged(self, name: ImageName) -> Iterator[ImageRef]:
+        """The images of a repository that have a tag, each once.
+
+        A registry that lists digests beside tags, as Google's do, is asked once for many; of
+        others, each tag is resolved. Raises NotFound without such a repository, NotAllowed and
+        Unavailable.
+        """
+        digests: dict[Digest, None] = {}
+        for page in self._tag_pages(name):
+            listed = page.get("manifest")
+            if isinstance(listed, dict):
+                tagged = (key for key, about in listed.items() if _has_tag(about))
+                digests |= {Digest.parse(key): None for key in tagged}
+                continue
+            tags = page.get("tags")
+            for tag in tags if isinstance(tags, list) else ():
+                digests[self.resolve(ImageTag(name, str(tag)))] = None
+        return (name.at(digest) for digest in digests)
+
+    def _tag_pages(self, name: ImageName) -> Iterator[dict[str, Any]]:
+        """https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-tags"""
+        path, seen = f"tags/list?n={_TAGS}", set[str]()
+        while path not in seen:
+            seen.add(path)
+            reply = self._ask(name, path)
+            if reply.status == 404:
+                raise NotFound(f"{name} does not exist", "Check the repository's name.")
+            page = load_object(reply.body, lenient=True)
+            if reply.status != 200 or page is None:
+                raise Unavailable(f"{name}: the registry answered with status {reply.status}")
+            yield page
+            # Only what comes after the last is taken from the link, which could lead anywhere.
+            link = reply.headers.get("Link", "")
+            match = re.search(r'[?&](last|next_page)=([^&>"]+)[^>]*>;\s*rel="?next', link)
+            if match is None:
+                return
+            path = f"tags/list?n={_TAGS}&{match[1]}={match[2]}"
+        raise Unavailable(f"{name}: the registry names the same next page again")
 
     def manifest(self, image: ImageRef) -> Manifest:
         """The manifest or index that a digest names, its bytes hashed and compared.
@@ -255,6 +297,11 @@ def _endpoint(name: ImageName) -> tuple[Address, str]:
         return Address.of(f"https://{_HUB_HOST}"), repository
     plain = Address.of(f"http://{registry}")
     return plain if plain.loopback else Address.of(f"https://{registry}"), name.repository
+
+
+def _has_tag(about: object) -> bool:
+    """Whether a registry beyond the standard, as Google's are, says that a digest has a tag."""
+    return isinstance(about, dict) and bool(about.get("tag"))
 
 
 def _with_query(url: str, query: dict[str, str]) -> str:

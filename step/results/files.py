@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +11,11 @@ from step.errors import BadInput
 
 
 def write_whole(path: str, text: str) -> None:
+    """Write UTF-8 text to a file, as `write_pieces` does."""
+    write_pieces(path, [text])
+
+
+def write_pieces(path: str, pieces: Iterable[str]) -> None:
     """Write UTF-8 text to a file of mode 0644, so that no reader sees a part of it.
 
     A link is followed. Raises BadInput naming the path.
@@ -18,11 +23,13 @@ def write_whole(path: str, text: str) -> None:
     try:
         with _beside(path) as (target, folder):
             whole = Path(folder, target.name)
-            whole.write_bytes(text.encode("utf-8"))
+            with whole.open("wb") as file:
+                for piece in pieces:
+                    file.write(piece.encode("utf-8"))
             whole.chmod(0o644)
             whole.replace(target)
     except (OSError, ValueError) as error:
-        raise _unwritable(path, error) from None
+        raise unwritable(path, error) from None
 
 
 def require_writable(path: str) -> None:
@@ -31,7 +38,7 @@ def require_writable(path: str) -> None:
         with _beside(path):
             pass
     except (OSError, ValueError) as error:
-        raise _unwritable(path, error) from None
+        raise unwritable(path, error) from None
 
 
 def append(path: str, text: str) -> None:
@@ -40,7 +47,7 @@ def append(path: str, text: str) -> None:
         with Path(path).open("ab") as file:
             file.write(text.encode("utf-8"))
     except (OSError, ValueError) as error:
-        raise _unwritable(path, error) from None
+        raise unwritable(path, error) from None
 
 
 @contextmanager
@@ -56,6 +63,7 @@ def _beside(path: str) -> Iterator[tuple[Path, str]]:
 _HINT = "Give a file in a folder that exists and that this user may write to."
 
 
-def _unwritable(path: str, error: OSError | ValueError) -> BadInput:
+def unwritable(path: str, error: OSError | ValueError) -> BadInput:
+    """The error for a file that cannot be written."""
     reason = error.strerror if isinstance(error, OSError) else "it is not a path"
     return BadInput(f"{path!r} cannot be written: {reason}", _HINT)

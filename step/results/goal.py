@@ -15,6 +15,7 @@ class Goal(Enum):
     """What was asked of the images, and the list of the document that says what came of it."""
 
     ATTESTED = "receipts"
+    REATTESTED = "targets"
     VERIFIED = "verdicts"
     ADMITTED = "decisions"
     LISTED = "attestations"
@@ -28,7 +29,12 @@ class Goal(Enum):
     @property
     def is_gone_by(self) -> bool:
         """Whether later steps of a pipeline go by the result, since it is a yes or a no."""
-        return self in (Goal.ATTESTED, Goal.VERIFIED, Goal.ADMITTED)
+        return self in (
+            Goal.ATTESTED,
+            Goal.REATTESTED,
+            Goal.VERIFIED,
+            Goal.ADMITTED,
+        )
 
     def view(self, row: Any, result: Result) -> View:
         """How one of the rows looks; a run imports what shows its own."""
@@ -36,6 +42,8 @@ class Goal(Enum):
         match self:
             case Goal.ATTESTED:
                 from step.results.receipts import attested as view
+            case Goal.REATTESTED:
+                from step.results.outcomes import reattested as view
             case Goal.VERIFIED:
                 from step.results.verdicts import verdict as view
             case Goal.ADMITTED:

@@ -66,6 +66,7 @@ def _receipt(receipt: Receipt, result: Result) -> View:
             "build": result.build,
             "version": __version__,
             "origin": _origin(result.origins.get(receipt.image)),
+            **({"unverified": True} if receipt.unverified else {}),
             **({"emulator": True} if result.emulator else {}),
         },
         lines=tuple(lines),

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from step.events import Passed
     from step.listing import Listed
     from step.model.admission import Decision
+    from step.reattest.plan import Plan, Tally
     from step.results.view import View
     from step.verify import Verdict
 
-    Row: TypeAlias = Receipt | Passed | Verdict | Decision | Listed | Discovered
+    Row: TypeAlias = Receipt | Passed | Verdict | Decision | Listed | Discovered | Plan | Tally
 
 _WORST_FIRST = (
     ExitCode.BUG,
@@ -62,6 +63,10 @@ class Result:
         That nothing was found where something was looked for is no refusal.
         """
         codes = [failure.error.exit_code for failure in self.failures]
+        if self.goal is Goal.REATTESTED and ExitCode.INCOMPLETE in codes:
+            # What is left can be done, whatever else was refused; but for what ended it all.
+            whole = [each.error.exit_code for each in self.failures if each.image is None]
+            return worst([*whole, ExitCode.INCOMPLETE])
         codes += [ExitCode.REFUSED for view in self.views if view.denial is not None]
         if self.goal.is_gone_by and not (self.rows or codes):
             return ExitCode.REFUSED

@@ -157,7 +157,13 @@ def test_a_shell_sources_what_is_printed(seed: str, tmp_path: Path) -> None:
     assert names == [
         "BINAUTHZ_EMULATOR_HOST",
         *(f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}" for api in APIS),
-        *("CLOUDSDK_AUTH_DISABLE_CREDENTIALS", "CLOUDSDK_CORE_PROJECT", "no_proxy", "NO_PROXY"),
+        *(
+            "STORAGE_EMULATOR_HOST",
+            "CLOUDSDK_AUTH_DISABLE_CREDENTIALS",
+            "CLOUDSDK_CORE_PROJECT",
+            "no_proxy",
+            "NO_PROXY",
+        ),
     ]
     environment = f"{lines.splitlines()[-1]}\0{variables}".split("\0")
     assert "no_proxy=a.example b.example,127.0.0.1" in environment
@@ -293,6 +299,7 @@ def test_variables_that_depend_on_the_seed_and_the_environment(
         rest = f"http://{emulator.rest_address}/"
         always = {f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}": rest for api in APIS}
         always["BINAUTHZ_EMULATOR_HOST"] = emulator.grpc_address
+        always["STORAGE_EMULATOR_HOST"] = f"http://{emulator.rest_address}"
     assert actual == always | {"CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true"} | variables
 
 

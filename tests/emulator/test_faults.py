@@ -266,7 +266,7 @@ def test_faults_can_be_given_at_the_start() -> None:
         ("AsymmetricSign=UNAVAILABLE:-1", "whole number from 1"),
         ("AsymmetricSign=UNAVAILABLE:²", "whole number from 1"),
         ("GetAttestor=CORRUPT_CHECKSUM", "only for AsymmetricSign and GetPublicKey"),
-        ("GetAttestor=NEVER_VISIBLE", "only for CreateOccurrence"),
+        ("GetAttestor=NEVER_VISIBLE", "only for BatchCreateOccurrences and CreateOccurrence"),
         ("CreateOccurrence=TAMPER", "only for ListNoteOccurrences and ListOccurrences"),
     ],
 )

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import typer.main
 import yaml
 
@@ -21,18 +22,18 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 
 
-def options() -> list[Any]:
+def options(verb: str) -> list[Any]:
     command: Any = typer.main.get_command(step.cli.app)
     shown = [
-        param for param in command.commands["attest"].params if not getattr(param, "hidden", False)
+        param for param in command.commands[verb].params if not getattr(param, "hidden", False)
     ]
     return [each for each in shown if each.name != "help"]
 
 
-def table() -> str:
+def table(verb: str = "attest") -> str:
     """The options as README has them; on a difference, this is what belongs there."""
     rows = ["| option | meaning |", "|---|---|"]
-    for option in options():
+    for option in options(verb):
         flags = "/".join([*option.opts, *option.secondary_opts])
         default = "" if option.default in (None, False) else f" Default: `{_default(option)}`."
         named = f"`{flags}`" if flags.startswith("--") else "`IMAGE…`, `BINAUTHZ_IMAGES`"
@@ -46,9 +47,10 @@ def _default(option: Any) -> str:
     return str(getattr(option.default, "value", option.default))
 
 
-def test_the_table_of_options_is_that_of_the_program() -> None:
-    [block] = re.findall(r"<!-- options of attest -->\n(.*?)\n?<!-- end -->", README, re.DOTALL)
-    assert block == table()
+@pytest.mark.parametrize("verb", ["attest", "reattest"])
+def test_the_table_of_options_is_that_of_the_program(verb: str) -> None:
+    [block] = re.findall(rf"<!-- options of {verb} -->\n(.*?)\n?<!-- end -->", README, re.DOTALL)
+    assert block == table(verb)
 
 
 def test_every_verb_has_its_section() -> None:

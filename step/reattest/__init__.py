@@ -1,0 +1,1 @@
+"""Many images become attested anew: survey, plan, sign, batches, one confirming look."""

@@ -1,0 +1,395 @@
+"""`reattest`: every image has exactly one new attestation, whatever happens on the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fleets import (
+    NEW,
+    OLD,
+    OTHER,
+    OTHER_NOTE,
+    PREFIX,
+    attest_old,
+    attested,
+    fleet_seed,
+    names,
+    once,
+)
+from tests.world import ATTESTOR, NOTE, PROJECT, Result, World
+
+IMAGES = names(12)
+
+
+@pytest.fixture
+def fleet(make_world: Callable[..., World]) -> World:
+    """A dozen images that are attested by the old key."""
+    world = make_world(fleet_seed())
+    attest_old(world, IMAGES)
+    return world
+
+
+def rotate(
+    world: World, *more: str, source: Sequence[str] = ("--from-attestor", ATTESTOR)
+) -> Result:
+    """From the old key to the new one."""
+    return world.run(
+        *("reattest", *source, "--attestor", ATTESTOR, "--kms-key-version", NEW),
+        *("--yes", "--format", "json", *more),
+    )
+
+
+def target(result: Result) -> dict[str, Any]:
+    """The counts for the only attestor and key."""
+    [counts] = json.loads(result.out)["targets"]
+    assert isinstance(counts, dict)
+    return counts
+
+
+def test_all_that_the_old_key_attested_the_new_one_attests_once(fleet: World) -> None:
+    result = rotate(fleet)
+    assert (result.code, target(result)["created"]) == (0, 12)
+    assert attested(fleet) == once(IMAGES, OLD, NEW)
+    again = rotate(fleet)
+    assert (again.code, target(again)["existing"], target(again)["created"]) == (0, 12, 0)
+    assert attested(fleet) == once(IMAGES, OLD, NEW)
+    verified = fleet.run("verify", *IMAGES, "--attestor", ATTESTOR, "--every-key")
+    assert verified.code == 0
+
+
+def test_it_takes_about_a_call_an_image(make_world: Callable[..., World]) -> None:
+    world = make_world(fleet_seed())
+    images = names(600)
+    attest_old(world, images)
+    before = len(world.emulator.calls)
+    assert rotate(world).code == 0
+    calls = list(world.emulator.calls)[before:]
+    assert len(calls) - 600 <= 8
+    assert sum(call.method == "AsymmetricSign" for call in calls) == 600
+    assert not [call for call in calls if call.status != "OK"]
+
+
+def test_an_image_that_nothing_vouches_for_is_refused(fleet: World) -> None:
+    strangers = names(3, start=1000)
+    result = rotate(fleet, source=[*IMAGES, *strangers])
+    assert (result.code, target(result)["refused"], target(result)["created"]) == (3, 3, 12)
+    assert attested(fleet) == once(IMAGES, OLD, NEW)
+    errors = json.loads(result.out)["errors"]
+    assert {error["image"] for error in errors} == set(strangers)
+    assert all("no attestation of" in error["message"] for error in errors)
+    assert "--old-attestor" in errors[0]["hint"]
+
+
+def test_unverified_has_to_be_said_and_is_said_back(fleet: World, tmp_path: Path) -> None:
+    strangers = names(3, start=1000)
+    lines = tmp_path / "receipts.jsonl"
+    result = rotate(fleet, "--unverified", "--receipts", str(lines), source=[*IMAGES, *strangers])
+    assert (result.code, target(result)["created"], target(result)["unverified"]) == (0, 15, 3)
+    receipts = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert {each["image"] for each in receipts if each.get("unverified")} == set(strangers)
+    assert "--unverified" in result.err
+
+
+def test_another_attestor_s_images_want_its_word_said(fleet: World) -> None:
+    """By default, the new attestor itself must have attested an image before."""
+    move = ("reattest", "--from-attestor", ATTESTOR, "--attestor", OTHER, "--yes")
+    assert fleet.run(*move).code == 3
+    assert attested(fleet, OTHER_NOTE) == {}
+    assert fleet.run(*move, "--old-attestor", ATTESTOR).code == 0
+    assert attested(fleet, OTHER_NOTE) == once(IMAGES, NEW)
+
+
+def test_of_several_old_attestors_all_must_have_attested(fleet: World) -> None:
+    assert fleet.run("attest", IMAGES[0], "--attestor", OTHER).code == 0
+    result = rotate(fleet, "--old-attestor", ATTESTOR, "--old-attestor", OTHER)
+    assert (result.code, target(result)["created"], target(result)["refused"]) == (3, 1, 11)
+
+
+def test_a_note_lists_images_and_vouches_for_none(fleet: World) -> None:
+    result = rotate(fleet, "--old-attestor", OTHER, source=["--from-attestor", NOTE])
+    assert (result.code, target(result)["refused"]) == (3, 12)
+    assert rotate(fleet, source=["--from-attestor", NOTE]).code == 0
+
+
+def test_of_one_key_s_images_only_those(fleet: World) -> None:
+    attest_old(fleet, names(2, start=500), NEW)
+    result = rotate(fleet, source=["--from-key", PREFIX + OLD])
+    assert (result.code, target(result)["created"], target(result)["existing"]) == (0, 12, 0)
+    unknown = rotate(fleet, source=["--from-key", "nobody's"])
+    assert unknown.code == 2
+    assert "--from-key" in unknown.out
+
+
+def test_several_attestors_and_keys_at_once(fleet: World) -> None:
+    both = ("--kms-key-version", OLD)
+    result = rotate(fleet, "--attestor", OTHER, *both, "--old-attestor", ATTESTOR)
+    counts = json.loads(result.out)["targets"]
+    assert result.code == 0
+    assert [(each["attestor"], each["created"], each["existing"]) for each in counts] == [
+        (ATTESTOR, 12, 0),
+        (ATTESTOR, 0, 12),
+        (OTHER, 12, 0),
+    ]
+    assert attested(fleet, OTHER_NOTE) == once(IMAGES, NEW)
+
+
+def test_a_key_that_no_attestor_lists_is_refused_before_anything(fleet: World) -> None:
+    unlisted = NEW.replace("/2", "/7")
+    result = rotate(fleet, "--kms-key-version", unlisted)
+    assert result.code == 3
+    assert "does not list" in result.out
+    assert attested(fleet) == once(IMAGES, OLD)
+
+
+def test_the_name_is_that_of_the_old_payload(fleet: World, tmp_path: Path) -> None:
+    """The digest decides: what a list calls an image changes nothing."""
+    listed = tmp_path / "list.txt"
+    digests = [image.rpartition("@")[2] for image in IMAGES]
+    renamed = [f"registry.example.com/evil@{digests[0]}", *digests[1:]]
+    listed.write_text("# all\n\n" + "\n".join(renamed) + "\n")
+    result = rotate(fleet, source=["--from-file", str(listed)])
+    assert result.code == 0
+    receipts = json.loads(result.out)["receipts"]
+    assert {each["image"] for each in receipts} == set(IMAGES)
+
+
+def test_a_plan_changes_nothing(fleet: World) -> None:
+    before = attested(fleet)
+    result = rotate(fleet, "--dry-run", "--rate", "AsymmetricSign=6")
+    [plan] = json.loads(result.out)["plans"]
+    assert (result.code, plan["to_do"], plan["images"], plan["seconds"]) == (0, 12, 12, 120)
+    assert plan["calls"] == {
+        "AsymmetricSign": 12,
+        "ValidateAttestationOccurrence": 1,
+        "BatchCreateOccurrences": 2,
+        "ListNoteOccurrences": 1,
+    }
+    assert attested(fleet) == before
+
+
+def test_without_a_terminal_yes_must_be_said(fleet: World) -> None:
+    result = fleet.run(
+        *("reattest", "--from-attestor", ATTESTOR, "--attestor", ATTESTOR),
+        *("--kms-key-version", NEW),
+    )
+    assert result.code == 2
+    assert "--dry-run" in result.err
+    assert "12 attestations to be made" in result.err
+    assert attested(fleet) == once(IMAGES, OLD)
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "says"),
+    [
+        ((), 2, "no images were given"),
+        (("--from-file", "nowhere.txt"), 2, "cannot be read"),
+        (("--from-attestor", ATTESTOR, "--shard", "5/4"), 2, "no part 5 of 4"),
+        (("--from-attestor", ATTESTOR, "--shard", "1"), 2, "--shard"),
+        (("--from-attestor", ATTESTOR, "--shards", "4"), 2, "JOB_COMPLETION_INDEX"),
+        (("--from-attestor", ATTESTOR, "--validate", "some"), 2, "--validate"),
+        (("--from-attestor", ATTESTOR, "--rate", "x=1"), 2, "--rate"),
+        (("--from-attestor", f"projects/{PROJECT}/attestors/none"), 5, "none"),
+        (("--from-attestor", ATTESTOR, "--journal", "gs://bucket/p"), 2, "STORAGE_EMULATOR_HOST"),
+        (("web:v1",), 2, "does not name a registry"),
+        (
+            (
+                "--from-builds",
+                "x",
+            ),
+            2,
+            "--project",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_in_a_line(
+    fleet: World, given: tuple[str, ...], code: int, says: str
+) -> None:
+    result = rotate(fleet, source=given)
+    [error] = json.loads(result.out)["errors"]
+    assert (result.code, error["exit_code"]) == (code, code)
+    assert says in error["message"] + error["hint"]
+    assert attested(fleet) == once(IMAGES, OLD)
+
+
+# What a service does with a batch
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        ["BatchCreateOccurrences=PARTIAL:2"],
+        ["BatchCreateOccurrences=DROP_ANSWER:2"],
+        ["BatchCreateOccurrences=UNAVAILABLE:2"],
+        ["BatchCreateOccurrences=SKIP_EXISTING"],
+        ["BatchCreateOccurrences=INVALID_ARGUMENT:1"],
+        ["BatchCreateOccurrences=RESOURCE_EXHAUSTED:3"],
+        ["BatchCreateOccurrences=DROP_ANSWER:1", "ListNoteOccurrences=STALE:30"],
+        ["AsymmetricSign=QUOTA:3"],
+        ["AsymmetricSign=CORRUPT_CHECKSUM:2", "ListNoteOccurrences=UNAVAILABLE:2"],
+        ["*=UNAVAILABLE:20%"],
+    ],
+    ids=lambda faults: ",".join(faults),
+)
+def test_whatever_the_service_makes_of_a_batch_each_is_there_once(
+    fleet: World, faults: list[str]
+) -> None:
+    """Run again where it says that it is to be."""
+    fleet.clock.sleep(timedelta(minutes=2))  # the old ones are old
+    fleet.emulator.fail(*faults)
+    result = rotate(fleet)
+    for _ in range(5):
+        if result.code == 0:
+            break
+        assert result.code == 8, result.out
+        result = rotate(fleet)
+    fleet.emulator.heal()
+    assert result.code == 0
+    assert attested(fleet) == once(IMAGES, OLD, NEW)
+
+
+def test_what_was_created_and_cannot_be_seen_has_a_code_of_its_own(fleet: World) -> None:
+    fleet.emulator.fail("BatchCreateOccurrences=NEVER_VISIBLE")
+    result = rotate(fleet)
+    assert (result.code, target(result)["failed"]) == (7, 12)
+    assert "could not be read back" in result.err
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("ValidateAttestationOccurrence=NOT_VERIFIABLE", 3),
+        ("BatchCreateOccurrences=PERMISSION_DENIED", 4),
+        ("AsymmetricSign=PERMISSION_DENIED", 4),
+        ("AsymmetricSign=FAILED_PRECONDITION", 3),
+        ("AsymmetricSign=CORRUPT_SIGNATURE", 3),
+    ],
+)
+def test_what_is_wrong_with_all_ends_it_early(
+    make_world: Callable[..., World], fault: str, code: int
+) -> None:
+    world = make_world(fleet_seed())
+    images = names(200)
+    attest_old(world, images)
+    world.emulator.fail(fault)
+    before = world.count("AsymmetricSign")
+    result = rotate(world)
+    assert result.code == code, result.out
+    assert world.count("AsymmetricSign") - before <= 80
+    assert attested(world) == once(images, OLD)
+    world.emulator.heal()
+    assert rotate(world).code == 0
+    assert attested(world) == once(images, OLD, NEW)
+
+
+def test_validation_of_every_one_asks_for_every_one(fleet: World) -> None:
+    before = fleet.count("ValidateAttestationOccurrence")
+    assert rotate(fleet, "--validate", "every").code == 0
+    assert fleet.count("ValidateAttestationOccurrence") - before == 12
+
+
+# Journals
+
+
+def test_a_journal_saves_signatures(fleet: World, tmp_path: Path) -> None:
+    journal = str(tmp_path / "journal.jsonl")
+    fleet.emulator.fail("BatchCreateOccurrences=PERMISSION_DENIED")
+    assert rotate(fleet, "--journal", journal).code == 4
+    fleet.emulator.heal()
+    signed = [line for line in Path(journal).read_text().splitlines() if '"signed"' in line]
+    before = fleet.count("AsymmetricSign")
+    assert rotate(fleet, "--journal", journal).code == 0
+    assert fleet.count("AsymmetricSign") - before == 12 - len(signed)
+    assert len(signed) >= 1
+    assert attested(fleet) == once(IMAGES, OLD, NEW)
+
+
+@pytest.mark.parametrize("change", ["attestor", "source", "unverified", "shard"])
+def test_a_journal_of_other_work_is_refused(fleet: World, tmp_path: Path, change: str) -> None:
+    journal = ("--journal", str(tmp_path / "journal.jsonl"))
+    assert rotate(fleet, *journal).code == 0
+    other = {
+        "attestor": rotate(fleet, *journal, "--attestor", OTHER),
+        "source": rotate(fleet, *journal, source=IMAGES[:1]),
+        "unverified": rotate(fleet, *journal, "--unverified"),
+        "shard": rotate(fleet, *journal, "--shard", "1/2"),
+    }[change]
+    assert other.code == 2
+    assert "is of other work" in other.out
+
+
+def test_a_forged_journal_makes_nothing(fleet: World, tmp_path: Path) -> None:
+    """Anybody may have written the file: a signature in it is verified again."""
+    journal = tmp_path / "journal.jsonl"
+    fleet.emulator.fail("BatchCreateOccurrences=PERMISSION_DENIED")
+    rotate(fleet, "--journal", str(journal))
+    fleet.emulator.heal()
+    forged = journal.read_text().replace(
+        IMAGES[0].rpartition("@")[2], names(1, 99)[0].rpartition("@")[2]
+    )
+    journal.write_text(forged)
+    assert rotate(fleet, "--journal", str(journal)).code == 0
+    assert attested(fleet) == once(IMAGES, OLD, NEW)
+
+
+# Reports
+
+
+def test_a_report_has_every_image(fleet: World, tmp_path: Path) -> None:
+    html, markdown = tmp_path / "report.html", tmp_path / "report.md"
+    strangers = names(1, start=1000)
+    assert rotate(fleet, "--report", str(html), source=[*IMAGES, *strangers]).code == 3
+    text = html.read_text()
+    assert strangers[0].rpartition("@sha256:")[2] in text
+    assert IMAGES[0].rpartition("@sha256:")[2] in text
+    assert rotate(fleet, "--report", str(markdown)).code == 0
+    assert "<table>" in markdown.read_text()
+
+
+def test_receipts_are_those_of_attest(fleet: World, tmp_path: Path) -> None:
+    """Also of what existed before, where they are asked for."""
+    lines = tmp_path / "r.jsonl"
+    assert fleet.attest("--kms-key-version", NEW, image=IMAGES[0]).code == 0
+    known = fleet.attest("--kms-key-version", NEW, image=IMAGES[0]).receipt
+    assert rotate(fleet, "--receipts", str(lines)).code == 0
+    receipts = {each["image"]: each for each in map(json.loads, lines.read_text().splitlines())}
+    assert set(receipts) == set(IMAGES)
+    mine = receipts[IMAGES[0]]
+    assert {key: mine[key] for key in mine if key != "origin"} == {
+        key: known[key] for key in known if key != "origin"
+    }
+    folder = tmp_path / "all"
+    folder.mkdir()
+    assert rotate(fleet, "--receipts", str(folder)).code == 0
+    [made] = folder.iterdir()
+    assert len(made.read_text().splitlines()) == 12
+
+
+def shards(count: int) -> Iterator[str]:
+    return (f"{number}/{count}" for number in range(1, count + 1))
+
+
+def test_every_image_is_in_exactly_one_shard(fleet: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    created = 0
+    for index, shard in enumerate(shards(3)):
+        # As Cloud Run numbers them, Batch, and Kubernetes.
+        match index:
+            case 0:
+                result = rotate(fleet, "--shard", shard)
+            case 1:
+                monkeypatch.setenv("CLOUD_RUN_TASK_INDEX", "1")
+                monkeypatch.setenv("CLOUD_RUN_TASK_COUNT", "3")
+                result = rotate(fleet)
+                monkeypatch.delenv("CLOUD_RUN_TASK_INDEX")
+            case _:
+                monkeypatch.setenv("JOB_COMPLETION_INDEX", "2")
+                result = rotate(fleet, "--shards", "3", source=list(reversed(IMAGES)))
+        assert result.code == 0
+        created += target(result)["created"]
+    assert created == 12
+    assert attested(fleet) == once(IMAGES, OLD, NEW)
