@@ -215,6 +215,12 @@ class Pace:
     """By how much the gap shrinks in a second; nothing where it was not learned from a count."""
     _grown: timedelta = _NOW
     """When it shrank last."""
+    _well: int = 0
+    """Calls that went well since the last exhaustion."""
+    _seen: int = 0
+    """What was allowed in the minute before the first of several exhaustions."""
+    _streak: int = 0
+    """How many of them there were."""
     _minute: _Minute = field(default_factory=lambda: _Minute())
     _lock: Lock = field(default_factory=Lock)
 
@@ -252,6 +258,7 @@ class Pace:
             passed = now - max(self._grown, self._paused)
             self.gap = max(faster(self.gap, self._growth, passed), self._told)
             self._grown = now
+            self._well += 1
             if now > self._paused:
                 self._pause = _NOW
 
@@ -265,19 +272,33 @@ class Pace:
         """
         with self._lock:
             if sent >= self._since:
-                count = self._minute.count(now)
                 if allowed:
                     self.gap = self._told = spaced(allowed * self.share)
-                elif count < _TELLING:
-                    self.gap, self._growth = slower(self.gap), 0.0
+                    self._pause = slower(self._pause, _PAUSES)
                 else:
-                    known = now - (now if self._begun is None else self._begun)
-                    self.gap = spaced(count)
-                    self._growth = _GROWTHS[known >= timedelta(minutes=1)]
-                self._pause = slower(self._pause, _PAUSES)
+                    self._learn(now)
                 self._since = self._grown = now
+                self._well = 0
             self._paused = max(self._paused, now + max(self._pause, asked or _NOW))
             return self._paused
+
+    def _learn(self, now: timedelta) -> None:
+        """Slow down for an exhaustion that says nothing of what is allowed.
+
+        One that is over after a short pause may have been a passing fault. One that comes again and
+        again, with hardly a call between, shows what was allowed in the minute before the first.
+        """
+        if self._well > _PROBES or not self._since:
+            self._seen, self._streak = self._minute.count(now), 0
+            self.gap *= _SLOWER
+        self._streak += 1
+        self._pause = _GROWING[min(self._streak, len(_GROWING)) - 1]
+        if self._streak >= _TELLING_STREAK and self._seen >= _TELLING:
+            known = now - (now if self._begun is None else self._begun)
+            self.gap = spaced(self._seen)
+            self._growth = _GROWTHS[known >= timedelta(minutes=1)]
+        elif self._streak > 1 and self._seen < _TELLING:
+            self.gap, self._growth = slower(self.gap), 0.0
 
 
 @dataclass
@@ -307,10 +328,16 @@ class _Minute:
 # The least and the most, of the space between two calls, and of a pause: quotas are by the minute
 # or by the second (https://cloud.google.com/kms/quotas).
 _GAPS = (timedelta(milliseconds=20), timedelta(seconds=10))
-_PAUSES = (timedelta(seconds=1), timedelta(seconds=32))
+_PAUSES = (timedelta(milliseconds=250), timedelta(seconds=32))
+_GROWING = tuple(timedelta(seconds=pause) for pause in (0.25, 1, 4, 8, 16, 32))
+# Calls that go well between two exhaustions that are one; and of how many of those one learns.
+_PROBES = 3
+_TELLING_STREAK = 3
+# How much longer a gap becomes by an exhaustion that is soon over.
+_SLOWER = 1.02
 # Below what is allowed, since clocks and ways differ.
 _MARGIN = 0.97
-# What was allowed in fewer calls, or in less than a minute, says little.
+# What was allowed in fewer calls says little.
 _TELLING = 30
 # How much a gap that was learned shrinks in a second: before a whole minute was seen, and after it.
 _GROWTHS = (0.02, 0.0005)

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -72,7 +72,7 @@ class Emulator:
         self._servers: tuple[GrpcServer, RestServer] | None = None
         self._admission: AdmissionServer | None = None
         kms = KeyManagement(now, rsa_key)
-        grafeas = Grafeas(now, visibility_delay)
+        grafeas = self._grafeas = Grafeas(now, visibility_delay)
         authorization = BinaryAuthorization(now, _numbers(seed.projects))
         platform_policies = PlatformPolicies(now)
         builds = CloudBuild(now)
@@ -163,6 +163,10 @@ class Emulator:
         for fault in faults:
             parsed = fault if isinstance(fault, Fault) else Fault.parse(fault)
             self._dispatcher.faults.add(parsed)
+
+    def occurrences(self, project: str, note: str) -> list[Any]:
+        """What a list of a note shows now, without a call."""
+        return self._grafeas.listed("", noteProjectId=project, noteId=note)
 
     def heal(self) -> None:
         """Take all faults away."""

@@ -1,0 +1,206 @@
+"""What re-attesting a fleet costs, and whether it stays right when everything goes wrong.
+
+`python -m benchmarks.fleet` runs what CI has no time for, at full size: the calls that it takes,
+faults on every hundredth call with batches that half exist and two kills -9, and sixteen shards of
+which one is killed. It exits with 1 where a count is not what it must be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from step.emulator import Emulator, Seed
+
+ATTESTOR = "projects/p/attestors/a"
+NOTE = "projects/p/notes/n"
+KEY = "projects/p/locations/global/keyRings/r/cryptoKeys/k/cryptoKeyVersions"
+OLD, NEW = f"{KEY}/1", f"{KEY}/2"
+SEED = f"""
+keys: [{{name: {KEY.rpartition("/")[0]}, versions: [{{state: ENABLED}}, {{state: ENABLED}}]}}]
+attestors:
+  - {{name: {ATTESTOR}, note: {NOTE}, public_keys: [{{kms: {OLD}}}, {{kms: {NEW}}}]}}
+"""
+ROTATION = ("--from-attestor", ATTESTOR, "--kms-key-version", NEW)
+FAULTS = (
+    *("*=UNAVAILABLE:1%", "*=RESOURCE_EXHAUSTED:1%", "BatchCreateOccurrences=PARTIAL:10%"),
+    *("BatchCreateOccurrences=DROP_ANSWER:5%", "AsymmetricSign=CORRUPT_CHECKSUM:1%"),
+)
+PARTS = 16
+# Of what verify is asked at once: a command line has an end.
+_AT_ONCE = 4000
+
+
+def images(count: int) -> list[str]:
+    """So many images, in seven repositories."""
+    hashes = (hashlib.sha256(str(number).encode()).hexdigest() for number in range(count))
+    return [f"registry.example.com/apps/web{n % 7}@sha256:{h}" for n, h in enumerate(hashes)]
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """An emulator in this process, images that the old key attested, and the program beside it."""
+
+    emulator: Emulator
+    program: Path
+    folder: Path
+    images: Sequence[str]
+    environ: dict[str, str]
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Begin to re-attest."""
+        command = [self.program, "reattest", "--attestor", ATTESTOR, "--yes", *arguments]
+        return subprocess.Popen(
+            list(map(str, command)),
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def run(self, *arguments: str) -> int:
+        """Re-attest to the end; the exit code."""
+        process = self.start(*arguments)
+        process.communicate()
+        return process.returncode
+
+    def verified(self) -> int:
+        """How many images `verify` says have attestations by both keys."""
+        count = 0
+        for begin in range(0, len(self.images), _AT_ONCE):
+            some = self.images[begin : begin + _AT_ONCE]
+            command = [self.program, "verify", *some, "--attestor", ATTESTOR, "--every-key"]
+            printed = subprocess.run(
+                [*map(str, command), "--format", "json", "--deadline", "1h"],
+                env=self.environ,
+                capture_output=True,
+                text=True,
+                check=False,
+            ).stdout
+            count += sum(verdict["verified"] for verdict in json.loads(printed)["verdicts"])
+        return count
+
+    def stored(self) -> Counter[int]:
+        """How many pairs of image and key have how many attestations, counted on the emulator."""
+        pairs: Counter[tuple[str, str]] = Counter()
+        for occurrence in self.emulator.occurrences("p", "n"):
+            for signature in occurrence.attestation.signatures:
+                pairs[occurrence.resource_uri, signature.public_key_id] += 1
+        return Counter(pairs.values())
+
+
+@contextmanager
+def fleet(program: Path, count: int, folder: Path) -> Iterator[Fleet]:
+    """A fleet of which the old key has attested all."""
+    listed = images(count)
+    (folder / "images.txt").write_text("\n".join(listed) + "\n", encoding="utf-8")
+    with Emulator(Seed.parse(SEED)) as emulator:
+        environ = {
+            "PATH": "/usr/bin:/bin",
+            "BINAUTHZ_EMULATOR_HOST": emulator.grpc_address,
+            "STORAGE_EMULATOR_HOST": f"http://{emulator.rest_address}",
+        }
+        made = Fleet(emulator, program, folder, listed, environ)
+        source = ("--from-file", str(folder / "images.txt"), "--unverified")
+        if made.run(*source, "--kms-key-version", OLD):
+            sys.exit("the fleet could not be attested")
+        emulator.calls.clear()
+        yield made
+
+
+def calls_an_image(made: Fleet) -> float:
+    """Calls for each image of a rotation without faults, by the emulator's log."""
+    if made.run(*ROTATION):
+        sys.exit("a rotation without faults failed")
+    return len(made.emulator.calls) / len(made.images)
+
+
+def with_faults(made: Fleet) -> dict[str, Any]:
+    """A rotation with faults and two kills -9, run until there is nothing left."""
+    made.emulator.fail(*FAULTS)
+    arguments = (*ROTATION, "--journal", str(made.folder / "journal.jsonl"))
+    chance = random.Random(7)  # noqa: S311 - no secret
+    codes = []
+    for kill in (True, True, False, False, False, False):
+        process = made.start(*arguments)
+        if kill:
+            before = made.emulator.calls.count("BatchCreateOccurrences")
+            wanted = before + chance.randint(3, max(len(made.images) // 2000, 4))
+            while (
+                process.poll() is None
+                and made.emulator.calls.count("BatchCreateOccurrences") < wanted
+            ):
+                time.sleep(0.01)
+            process.send_signal(signal.SIGKILL)
+        process.communicate()
+        codes.append(process.returncode)
+        if process.returncode == 0:
+            break
+    failed = sum(call.status != "OK" for call in made.emulator.calls)
+    calls = len(made.emulator.calls)
+    made.emulator.heal()
+    return {"codes": codes, "calls": calls, "refused": failed}
+
+
+def in_shards(made: Fleet) -> list[int]:
+    """Sixteen processes at once, journals in storage; one of them is killed and started again."""
+    listed = ("--from-file", str(made.folder / "images.txt"), "--kms-key-version", NEW)
+
+    def part(number: int) -> tuple[str, ...]:
+        return (*listed, "--journal", "gs://bucket/run", "--shard", f"{number}/{PARTS}")
+
+    running = {number: made.start(*part(number)) for number in range(1, PARTS + 1)}
+    while made.emulator.calls.count("InsertObject") < PARTS + 2:
+        time.sleep(0.01)
+    running[5].send_signal(signal.SIGKILL)
+    codes = []
+    for process in running.values():
+        process.communicate()
+        codes.append(process.returncode)
+    return [*codes, made.run(*part(5))]
+
+
+def main() -> None:
+    """Run it all, print what was seen, and say with the exit code whether it is right."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("what", nargs="*", default=["calls", "faults", "shards"])
+    given = parser.parse_args()
+    program = Path(sys.executable).with_name("binauthz-attest")
+    shows = {"calls": calls_an_image, "faults": with_faults, "shards": in_shards}
+    right = True
+    for what in given.what:
+        with (
+            TemporaryDirectory(prefix="binauthz-fleet-") as name,
+            fleet(program, given.images, Path(name)) as made,
+        ):
+            begun = time.monotonic()
+            seen = shows[what](made)
+            took = time.monotonic() - begun
+            stored, verified = made.stored(), made.verified()
+        fine = stored == Counter({1: 2 * given.images}) and verified == given.images
+        right = right and fine
+        print(
+            f"{what}: {seen}; {took:.1f} s; {given.images} images, stored {dict(stored)}, "
+            f"verified under both keys {verified}: {'right' if fine else 'WRONG'}",
+            flush=True,
+        )
+    sys.exit(0 if right else 1)
+
+
+if __name__ == "__main__":
+    main()
