@@ -96,6 +96,11 @@ class Storage:
                 "Another run writes there; give each its own name, or its own --shard.",
             )
 
+    def close(self) -> None:
+        """End the connections that are open."""
+        if "_client" in vars(self):
+            self._client.close()
+
     def _blob(self, name: StorageName) -> Blob:
         return self._client.bucket(name.bucket).blob(name.path)
 

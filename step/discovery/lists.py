@@ -31,12 +31,13 @@ def read_list(lines: Iterable[str], source: str) -> Iterator[tuple[str, str]]:
         text = line.strip().removeprefix("\ufeff")
         if not text or text.startswith("#"):
             continue
-        if text[0] in "{[" and load_object(text) is None:
+        known = load_object(text) if text[0] == "{" else None
+        if text[0] == "[" or (text[0] == "{" and _is_document(known)):
             rest = "".join(following for _, following in numbered)
             yield from _document(line + rest, source)
             return
         try:
-            yield _image(load_object(text) or text)
+            yield _image(known or text)
         except BadInput as error:
             raise BadInput(
                 f"{source}: line {number}: {error.message}", error.hint or _FORM
@@ -65,6 +66,11 @@ def read_pods(text: str, source: str) -> tuple[list[tuple[str, str]], list[str]]
             else:
                 running[image] = None
     return list(running), others
+
+
+def _is_document(known: dict[str, Any] | None) -> bool:
+    """Whether a line in braces is no image by itself, but begins a document, or is one."""
+    return known is None or ("image" not in known and any(key in known for key in _LISTS))
 
 
 def _document(text: str, source: str) -> Iterator[tuple[str, str]]:

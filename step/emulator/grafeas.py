@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import islice
 from threading import Lock
 from typing import Any
 
@@ -166,9 +167,7 @@ class Grafeas:
         _check_batch(len(request.occurrences))
         made: list[g.Occurrence] = []
         total, fault = len(request.occurrences), INSIDE.get()
-        wanted = (
-            request.occurrences[: (total + 1) // 2] if fault == PARTIAL else request.occurrences
-        )
+        wanted = islice(request.occurrences, (total + 1) // 2 if fault == PARTIAL else total)
         with self._lock, _all_or_nothing(made, self._occurrences.remove):
             for occurrence in wanted:
                 try:
