@@ -26,7 +26,7 @@ COLUMNS = [
     "locations/europe-west1/keyRings/ci/cryptoKeys/test/cryptoKeyVersions/7",
 ]
 HOSTILE = "</script><img src=http://evil.example onerror=alert(1)>\u202e\x00\u2028&amp;'\""
-SHOTS = "BINAUTHZ_TESTS_SCREENSHOTS"
+SHOTS = "TESTS_SCREENSHOTS"
 ROWS = "return document.querySelectorAll('#body [role=row]').length"
 SHOWN = "return document.getElementById('shown').textContent"
 
