@@ -23,6 +23,8 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks.fleet import OLD as FLEET_KEY
+from benchmarks.fleet import bulk
 from benchmarks.hostile import beside_honest
 from benchmarks.page import PAGE, RESULTS, render
 from benchmarks.runs import Command, Emulator, emulator, installed, layer_megabytes, paired
@@ -32,7 +34,6 @@ from benchmarks.scale import results as results_of_many
 ATTESTOR = "projects/p/attestors/a"
 KEY = "projects/p/locations/global/keyRings/r/cryptoKeys/k"
 VERSION = f"{KEY}/cryptoKeyVersions/1"
-KEY_ID = f"//cloudkms.googleapis.com/v1/{VERSION}"
 SEED = f"""
 keys: [{{name: {KEY}}}]
 attestors:
@@ -61,7 +62,7 @@ def attest(program: Path, running: Emulator, *options: str, images: int = 1) -> 
     return Command([program, "attest", *named, "--attestor", ATTESTOR, *options], environ)
 
 
-def sign_and_create(running: Emulator, folder: Path) -> Command:
+def sign_and_create(rest: str, folder: Path, version: str = VERSION) -> Command:
     """What gcloud has for it: it looks for no attestation before, and waits for none after."""
     apis = ("BINARYAUTHORIZATION", "CLOUDKMS", "CONTAINERANALYSIS")
     environ = bare_environ() | {
@@ -69,11 +70,12 @@ def sign_and_create(running: Emulator, folder: Path) -> Command:
         "CLOUDSDK_CONFIG": str(folder / "gcloud"),
         "CLOUDSDK_CORE_DISABLE_PROMPTS": "true",
         "CLOUDSDK_CORE_PROJECT": "p",
-        **{f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}": f"http://{running.rest}/" for api in apis},
+        **{f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}": f"http://{rest}/" for api in apis},
     }
     verb = ("beta", "container", "binauthz", "attestations", "sign-and-create", "--validate")
     what = (f"--artifact-url={image()}", f"--attestor={ATTESTOR}")
-    key = (f"--keyversion={VERSION}", f"--public-key-id-override={KEY_ID}")
+    key_id = f"//cloudkms.googleapis.com/v1/{version}"
+    key = (f"--keyversion={version}", f"--public-key-id-override={key_id}")
     return Command(["gcloud", *verb, *what, *key], environ)
 
 
@@ -85,7 +87,7 @@ def against_gcloud(program: Path, folder: Path, rounds: int) -> dict[str, Any] |
     for latency in LATENCIES:
         with emulator(program, SEED, folder, "--latency", latency) as running:
             ours = (attest(program, running) for _ in itertools.count())
-            theirs = (sign_and_create(running, folder) for _ in itertools.count())
+            theirs = (sign_and_create(running.rest, folder) for _ in itertools.count())
             pairs = paired(ours, theirs, rounds)
             measured[latency] = {
                 "cpu": pairs.row("cpu"),
@@ -187,6 +189,7 @@ def main() -> None:
             "many": many(program, folder, given.rounds),
             "results": results_of_many(given.rounds),
             "listing": listing(given.rounds),
+            "fleet": bulk(program, lambda rest, folder: sign_and_create(rest, folder, FLEET_KEY)),
             "hostile": beside_honest(program, bare_environ(), folder, given.rounds),
             "image_megabytes": layer_megabytes(given.image, folder),
         }

@@ -11,18 +11,20 @@ import argparse
 import hashlib
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks.runs import Command
 from step.emulator import Emulator, Seed
 
 ATTESTOR = "projects/p/attestors/a"
@@ -40,6 +42,8 @@ FAULTS = (
     *("BatchCreateOccurrences=DROP_ANSWER:5%", "AsymmetricSign=CORRUPT_CHECKSUM:1%"),
 )
 PARTS = 16
+# Calls a minute, and how many images are enough to meet that; runs of gcloud that are timed.
+QUOTA, OF_QUOTA, LOOP = 600, 1500, 20
 # Of what verify is asked at once: a command line has an end.
 _AT_ONCE = 4000
 
@@ -77,6 +81,12 @@ class Fleet:
         process = self.start(*arguments)
         process.communicate()
         return process.returncode
+
+    def rotation(self) -> Command:
+        """A whole rotation with a journal, to be measured."""
+        journal = ("--journal", self.folder / "journal.jsonl")
+        verb = ("reattest", "--attestor", ATTESTOR, "--yes")
+        return Command([self.program, *verb, *ROTATION, *journal], self.environ)
 
     def verified(self) -> int:
         """How many images `verify` says have attestations by both keys."""
@@ -174,6 +184,44 @@ def in_shards(made: Fleet) -> list[int]:
     return [*codes, made.run(*part(5))]
 
 
+def bulk(program: Path, gcloud: Callable[[str, Path], Command]) -> dict[str, Any]:
+    """A rotation beside a loop of gcloud, its memory, and what a quota by the minute leaves of it.
+
+    `gcloud` makes a command that signs one image at an emulator's REST address.
+    """
+    measured: dict[str, Any] = {}
+    for count in (1_000, 20_000, 100_000):
+        with rotated(program, count) as made:
+            cost, _ = made.rotation().run()
+            measured[f"{count:,}"] = {
+                "wall": round(cost.wall, 1),
+                "each": round(1000 * cost.wall / count, 2),
+                "memory": round(cost.memory, 1),
+            }
+            if count == 20_000 and shutil.which("gcloud"):
+                rest = made.environ["STORAGE_EMULATOR_HOST"].removeprefix("http://")
+                loop = [gcloud(rest, made.folder).run()[0].wall for _ in range(LOOP)]
+                measured["gcloud"] = round(1000 * sum(loop) / len(loop), 1)
+    for word in ("QUOTA", "EXHAUSTED"):
+        with rotated(program, OF_QUOTA) as made:
+            made.emulator.fail(f"AsymmetricSign={word}:{QUOTA}/m")
+            cost, _ = made.rotation().run()
+            refused = made.emulator.calls.count("AsymmetricSign", "RESOURCE_EXHAUSTED")
+            used = OF_QUOTA / (QUOTA * cost.wall / 60)
+            measured[word] = {"wall": round(cost.wall), "used": round(used, 2), "refused": refused}
+    return measured
+
+
+@contextmanager
+def rotated(program: Path, count: int) -> Iterator[Fleet]:
+    """A fleet to be rotated, in a folder of its own."""
+    with (
+        TemporaryDirectory(prefix="binauthz-fleet-") as name,
+        fleet(program, count, Path(name)) as made,
+    ):
+        yield made
+
+
 def main() -> None:
     """Run it all, print what was seen, and say with the exit code whether it is right."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
@@ -184,10 +232,7 @@ def main() -> None:
     shows = {"calls": calls_an_image, "faults": with_faults, "shards": in_shards}
     right = True
     for what in given.what:
-        with (
-            TemporaryDirectory(prefix="binauthz-fleet-") as name,
-            fleet(program, given.images, Path(name)) as made,
-        ):
+        with rotated(program, given.images) as made:
             begun = time.monotonic()
             seen = shows[what](made)
             took = time.monotonic() - begun

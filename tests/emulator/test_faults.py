@@ -1,5 +1,6 @@
 """Every way in which the emulator goes wrong on purpose."""
 
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -11,6 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grafeas import grafeas_v1 as g
 
 from step.emulator import Emulator, EmulatorError, Fault
+from step.emulator.faults import Faults
 from tests.emulator.rest import ask
 from tests.emulator.signers import Result
 from tests.emulator.world import ATTESTOR, KEY, NOTE, PROJECT, Clients, FakeClock, crc32c
@@ -213,6 +215,104 @@ def test_a_never_visible_occurrence_can_only_be_read_by_name(
         clients.create(made.attestation)
 
 
+# Batches and lists
+
+
+ATTESTATION = g.AttestationOccurrence(
+    serialized_payload=b"payload", signatures=[{"public_key_id": "k", "signature": b"s"}]
+)
+LATER = timedelta(minutes=5)
+
+
+def batch(clients: Clients, *numbers: int) -> list[g.Occurrence]:
+    request = g.BatchCreateOccurrencesRequest(
+        parent="projects/my-project", occurrences=[numbered(n) for n in numbers]
+    )
+    return list(clients.grafeas.batch_create_occurrences(request).occurrences)
+
+
+def numbered(number: int) -> g.Occurrence:
+    uri = f"https://registry.example.com/web@sha256:{number:064x}"
+    return g.Occurrence(note_name=NOTE, resource_uri=uri, attestation=ATTESTATION)
+
+
+def test_half_of_a_batch_is_made_and_nobody_is_told_which(
+    clients: Clients, emulator: Emulator, clock: FakeClock
+) -> None:
+    emulator.fail("BatchCreateOccurrences=PARTIAL:1")
+    with pytest.raises(exceptions.InvalidArgument, match="2 of 5 occurrences failed"):
+        batch(clients, 1, 2, 3, 4, 5)
+    assert len(emulator.calls.writes()) == 1
+    with pytest.raises(exceptions.AlreadyExists):
+        batch(clients, 4, 5, 1)
+    clock.advance(LATER)
+    assert len(clients.listed()) == 3, "all or nothing"
+
+
+def test_what_exists_is_left_out_of_a_batch(
+    clients: Clients, emulator: Emulator, clock: FakeClock
+) -> None:
+    batch(clients, 1, 2)
+    emulator.fail("BatchCreateOccurrences=SKIP_EXISTING")
+    made = batch(clients, 1, 2, 3)
+    assert [each.resource_uri[-1] for each in made] == ["3"]
+    clock.advance(LATER)
+    assert len(clients.listed()) == 3
+
+
+def test_a_batch_that_is_never_visible(
+    clients: Clients, emulator: Emulator, clock: FakeClock
+) -> None:
+    emulator.fail("BatchCreateOccurrences=NEVER_VISIBLE:1")
+    assert len(batch(clients, 1, 2)) == 2
+    clock.advance(LATER)
+    assert clients.listed() == []
+
+
+def test_a_stale_list_is_a_minute_old(
+    clients: Clients, emulator: Emulator, clock: FakeClock
+) -> None:
+    batch(clients, 1)
+    clock.advance(LATER)
+    batch(clients, 2)
+    clock.advance(timedelta(seconds=50))
+    assert len(clients.listed()) == 2
+    emulator.fail("ListNoteOccurrences=STALE", "ListOccurrences=STALE")
+    assert len(clients.listed()) == 1
+    clock.advance(timedelta(minutes=1))
+    assert len(clients.listed()) == 2
+
+
+# Shares and quotas
+
+
+def test_a_share_of_the_calls_is_struck_the_same_in_every_run() -> None:
+    struck = []
+    for _ in range(2):
+        faults = Faults(["A", "B"], FakeClock().now)
+        faults.add(Fault.parse("*=UNAVAILABLE:10%"))
+        struck.append([faults.take("A") is not None for _ in range(2000)])
+    assert struck[0] == struck[1]
+    assert 150 < sum(struck[0]) < 250
+
+
+@pytest.mark.parametrize("what", ["QUOTA", "EXHAUSTED"])
+def test_a_quota_lets_so_many_calls_a_minute_through(what: str) -> None:
+    clock = FakeClock()
+    faults = Faults(["A", "B"], clock.now)
+    faults.add(Fault.parse(f"A={what}:3/m"))
+    for _ in range(3):
+        assert faults.take("A") is None
+        clock.time += timedelta(seconds=10)
+    refused = faults.take("A")
+    assert refused is not None
+    assert (refused.a_minute, refused.retry_seconds) == (3, 30)
+    assert faults.take("B") is None
+    clock.time += timedelta(seconds=30)
+    assert faults.take("A") is None
+    assert faults.take("A") is not None
+
+
 # Counting
 
 
@@ -266,6 +366,12 @@ def test_faults_can_be_given_at_the_start() -> None:
         ("AsymmetricSign=UNAVAILABLE:-1", "whole number from 1"),
         ("AsymmetricSign=UNAVAILABLE:²", "whole number from 1"),
         ("GetAttestor=CORRUPT_CHECKSUM", "only for AsymmetricSign and GetPublicKey"),
+        ("GetAttestor=UNAVAILABLE:0%", "a share such as 1%"),
+        ("GetAttestor=UNAVAILABLE:101%", "a share such as 1%"),
+        ("GetAttestor=UNAVAILABLE:5/m", "for QUOTA and EXHAUSTED"),
+        ("GetAttestor=EXHAUSTED", "for QUOTA and EXHAUSTED"),
+        ("GetAttestor=QUOTA:0/m", "calls a minute such as 600/m"),
+        ("*=PARTIAL", "only for BatchCreateOccurrences"),
         ("GetAttestor=NEVER_VISIBLE", "only for BatchCreateOccurrences and CreateOccurrence"),
         ("CreateOccurrence=TAMPER", "only for ListNoteOccurrences and ListOccurrences"),
     ],

@@ -33,6 +33,11 @@ VERBS: dict[str, tuple[str, ...]] = {
         *("attest", IMAGE, *NAMED, "--require-build", "--trusted-project", "p"),
         *DEADLINE,
     ),
+    "reattest": ("reattest", IMAGE, *NAMED, "--yes", *DEADLINE),
+    "reattest what was built": (
+        *("reattest", "--from-builds", "x", "--project", "my-project", *NAMED, "--yes"),
+        *DEADLINE,
+    ),
     "verify": ("verify", IMAGE, *NAMED, *DEADLINE),
     "gate": ("gate", IMAGE, *NAMED, *TIMEOUT),
     "gate with a deadline": ("gate", IMAGE, *NAMED, *DEADLINE),

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from step.errors import NotAllowed, NotFound, Refused
-from step.model.image import Digest, ImageRef, ImageTag
+from step.model.image import Digest, ImageName, ImageRef, ImageTag
 from step.registry.client import Platforms, Registry
 from step.registry.credentials import Keychain
 from tests.conftest import REQUIRED
@@ -46,6 +46,15 @@ def index(builder: Builder) -> Pushed:
 def registry(builder: Builder) -> Registry:
     """Our own client, logged in as docker would be."""
     return client(builder, LOGIN)
+
+
+def test_all_that_has_a_tag_is_listed(registry: Registry, builder: Builder, index: Pushed) -> None:
+    other = builder.push_image("team/app", "v2", "other\n")
+    name = ImageRef.parse(index.image).name
+    listed = {str(image) for image in registry.tagged(name)}
+    assert {index.image, other.image} <= listed
+    with pytest.raises(NotFound):
+        list(registry.tagged(ImageName.parse(f"{name}-none")))
 
 
 def client(builder: Builder, login: str) -> Registry:
