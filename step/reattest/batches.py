@@ -29,7 +29,7 @@ from step.journal import Ended, Journal, Signed
 from step.model.attestation import Attestation
 from step.model.fleet import Fleet, State
 from step.model.image import ImageRef
-from step.model.names import NoteName
+from step.model.names import NoteName, ProjectName
 from step.reattest.plan import Advance, Settings, Target, Validate
 
 # Half of what a batch may hold (grafeas/v1/grafeas.proto), in about a megabyte: what a server takes
@@ -172,8 +172,7 @@ class Batches:
 
     def _storing(self, signed: Iterator[Made | Unmade]) -> Iterator[Iterator[Step]]:
         """A job for each batch, and for what could not be signed."""
-        batch: list[Made] = []
-        size = 0
+        batches: dict[ProjectName, list[Made]] = {}
         for made in signed:
             if isinstance(made, Unmade):
                 yield iter([made])
@@ -181,15 +180,14 @@ class Batches:
             if made.target.number not in self._proven:
                 yield iter(list(self._prove(made)))
                 continue
-            home = self.settings.home(made.target)
-            full = len(batch) == BATCH or size + made.size > _BATCH_BYTES
-            if batch and (full or home != self.settings.home(batch[0].target)):
-                yield self._store_journalled(batch)
-                batch, size = [], 0
+            batch = batches.setdefault(self.settings.home(made.target), [])
             batch.append(made)
-            size += made.size
-        if batch:
-            yield self._store_journalled(batch)
+            if len(batch) == BATCH or len(batch) * made.size >= _BATCH_BYTES:
+                yield self._store_journalled(tuple(batch))
+                batch.clear()
+        for batch in batches.values():
+            if batch:
+                yield self._store_journalled(tuple(batch))
         if self._halted is not None:
             yield iter([self._halted])
 

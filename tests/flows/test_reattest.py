@@ -139,6 +139,28 @@ def test_several_attestors_and_keys_at_once(fleet: World) -> None:
     assert attested(fleet, OTHER_NOTE) == once(IMAGES, NEW)
 
 
+def test_attestors_of_several_projects_have_batches_of_their_own(
+    make_world: Callable[..., World],
+) -> None:
+    seed = fleet_seed()
+    elsewhere = "projects/elsewhere/attestors/a"
+    seed["attestors"].append(
+        {
+            "name": elsewhere,
+            "note": "projects/elsewhere/notes/n",
+            "public_keys": [{"kms": NEW}],
+        }
+    )
+    world = make_world(seed)
+    images = names(300)
+    attest_old(world, images)
+    before = world.count("BatchCreateOccurrences")
+    result = rotate(world, "--attestor", elsewhere, "--old-attestor", ATTESTOR)
+    assert result.code == 0
+    assert world.count("BatchCreateOccurrences") - before == 4
+    assert attested(world, "projects/elsewhere/notes/n") == once(images, NEW)
+
+
 def test_a_key_that_no_attestor_lists_is_refused_before_anything(fleet: World) -> None:
     unlisted = NEW.replace("/2", "/7")
     result = rotate(fleet, "--kms-key-version", unlisted)
