@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 # with that room for repeating what fails for this long.
 _DEADLINE = timedelta(minutes=10)
 _RETRY_FOR = "1m"
+RETRIES = (
+    "How long a call that fails in passing is repeated, as where a quota is exhausted: 90s, 1m or "
+    "15m."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +36,7 @@ class ConnectionOptions:
         "waits that are asked for.",
         "DURATION",
     )
-    retry_for: str = option(
-        HOW,
-        "How long a call that fails in passing is repeated, as where a quota is exhausted: 90s, 1m "
-        "or 15m.",
-        "DURATION",
-        _RETRY_FOR,
-    )
+    retry_for: str = option(HOW, RETRIES, "DURATION", _RETRY_FOR)
     allow_emulator: bool = option(
         HOW,
         "Take an emulator that is not on this machine, and let what it says open a gate.",

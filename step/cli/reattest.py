@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from step.cli.attestors import AttestorOptions
-from step.cli.connection import ConnectionOptions
+from step.cli.connection import RETRIES, ConnectionOptions
 from step.cli.keys import FleetKeyOptions
 from step.cli.options import HOW, OUT, WHAT, WHO, Format, app_of, option
 from step.cli.program import Program
-from step.cli.run import Event, OutputOptions, deliver
+from step.cli.run import RECEIPTS, Event, OutputOptions, deliver
 from step.cli.sources import SourceOptions
 from step.clock import parse_duration
 from step.concurrency import Deadline
@@ -131,11 +131,7 @@ class BulkOptions:
     )
     dry_run: bool = option(HOW, "Only show the plan.", default=False)
     yes: bool = option(HOW, "Do what is planned without asking.", default=False, variables=())
-    receipts: str | None = option(
-        OUT,
-        "Where receipts go as JSON lines: a file, a folder, or gs://BUCKET/PATH.",
-        "PATH",
-    )
+    receipts: str | None = option(OUT, RECEIPTS, "PATH")
     report: str | None = option(
         OUT, "Page about all images: HTML, or Markdown where the name ends with .md.", "FILE"
     )
@@ -163,13 +159,7 @@ class BulkConnectionOptions(ConnectionOptions):
         "When the whole run ends, whatever a server does: 90s, 10m or 1h. Default 24h.",
         "DURATION",
     )
-    retry_for: str = option(
-        HOW,
-        "How long a call that fails in passing is repeated, as where a quota is exhausted: 90s, 1m "
-        "or 15m.",
-        "DURATION",
-        "15m",
-    )
+    retry_for: str = option(HOW, RETRIES, "DURATION", "15m")
 
     def until(self, program: Program, waits: timedelta = timedelta(0)) -> Deadline:
         """When the run ends that begins now; raises BadInput for what is not a duration."""
@@ -242,7 +232,11 @@ class _Session:
 
     def run(self) -> Iterator[Event]:
         """The whole run."""
+        from step.results.files import require_writable
+
         program, bulk, work = self.program, self.bulk, self.work
+        if bulk.report:  # better known before anything is created than after
+            require_writable(bulk.report)
         journal = self._journal()
         try:
             if work.settings.unverified:

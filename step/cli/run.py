@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # What a shell reports for a program that Ctrl-C ended.
 INTERRUPTED = 130
+RECEIPTS = "Where receipts go as JSON lines: a file, a folder, or gs://BUCKET/PATH."
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,7 @@ class OutputOptions(FormatOptions):
 class ReceiptOptions(OutputOptions):
     """The same, and where receipts go."""
 
-    receipts: str | None = option(
-        OUT,
-        "Where receipts go as JSON lines: a file, a folder, or gs://BUCKET/PATH.",
-        "PATH",
-    )
+    receipts: str | None = option(OUT, RECEIPTS, "PATH")
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,6 +216,8 @@ def test_without_a_terminal_yes_must_be_said(fleet: World) -> None:
         (("--from-attestor", ATTESTOR, "--shards", "4"), 2, "JOB_COMPLETION_INDEX"),
         (("--from-attestor", ATTESTOR, "--validate", "some"), 2, "--validate"),
         (("--from-attestor", ATTESTOR, "--rate", "x=1"), 2, "--rate"),
+        (("--from-attestor", ATTESTOR, "--report", "/none/x.html"), 2, "cannot be written"),
+        (("--from-attestor", ATTESTOR, "--receipts", "/none/x"), 2, "cannot be written"),
         (("--from-attestor", f"projects/{PROJECT}/attestors/none"), 5, "none"),
         (("--from-attestor", ATTESTOR, "--journal", "gs://bucket/p"), 2, "STORAGE_EMULATOR_HOST"),
         (("web:v1",), 2, "does not name a registry"),
