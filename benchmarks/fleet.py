@@ -42,6 +42,7 @@ FAULTS = (
     *("BatchCreateOccurrences=DROP_ANSWER:5%", "AsymmetricSign=CORRUPT_CHECKSUM:1%"),
 )
 PARTS = 16
+SERVE = "serve"
 # Calls a minute, and how many images are enough to meet that; runs of gcloud that are timed.
 QUOTA, OF_QUOTA, LOOP = 600, 1500, 20
 # Of what verify is asked at once: a command line has an end.
@@ -54,11 +55,92 @@ def images(count: int) -> list[str]:
     return [f"registry.example.com/apps/web{n % 7}@sha256:{h}" for n, h in enumerate(hashes)]
 
 
+class Remote:
+    """An emulator in a process of its own: what it keeps is not in the memory that is measured."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.fleet", SERVE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        if self._process.stdin is None or self._process.stdout is None:
+            sys.exit("the emulator cannot be spoken to")
+        self._words, self._answers = self._process.stdin, self._process.stdout
+        self.grpc_address, self.rest_address = self._read()
+
+    def fail(self, *faults: str) -> None:
+        """As of the emulator."""
+        self._ask("fail", *faults)
+
+    def heal(self) -> None:
+        """As of the emulator."""
+        self._ask("heal")
+
+    def count(self, method: str, status: str = "") -> int:
+        """How often a method was called, with one status where that is given."""
+        return int(self._ask("count", method, status))
+
+    def calls(self) -> int:
+        """How many calls there were."""
+        return int(self._ask("calls"))
+
+    def forget(self) -> None:
+        """Begin to count anew."""
+        self._ask("forget")
+
+    def stored(self) -> Counter[int]:
+        """How many pairs of image and key have how many attestations."""
+        return Counter({int(count): pairs for count, pairs in self._ask("stored").items()})
+
+    def close(self) -> None:
+        """End it."""
+        self._process.communicate()
+
+    def _ask(self, *words: str) -> Any:
+        self._words.write(json.dumps(words) + "\n")
+        self._words.flush()
+        return self._read()
+
+    def _read(self) -> Any:
+        return json.loads(self._answers.readline())
+
+
+def serve() -> None:
+    """The other side of `Remote`: an answer for each line of standard input."""
+    with Emulator(Seed.parse(SEED)) as emulator:
+        print(json.dumps([emulator.grpc_address, emulator.rest_address]), flush=True)
+        for line in sys.stdin:
+            print(json.dumps(_answer(emulator, *json.loads(line))), flush=True)
+
+
+def _answer(emulator: Emulator, what: str, *given: str) -> Any:
+    match what:
+        case "fail":
+            emulator.fail(*given)
+        case "heal":
+            emulator.heal()
+        case "forget":
+            emulator.calls.clear()
+        case "count":
+            return emulator.calls.count(given[0], given[1] or None)
+        case "calls":
+            return len(emulator.calls)
+        case "stored":
+            pairs: Counter[tuple[str, str]] = Counter()
+            for occurrence in emulator.occurrences("p", "n"):
+                for signature in occurrence.attestation.signatures:
+                    pairs[occurrence.resource_uri, signature.public_key_id] += 1
+            return Counter(pairs.values())
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """An emulator in this process, images that the old key attested, and the program beside it."""
+    """An emulator, images that the old key attested, and the program."""
 
-    emulator: Emulator
+    emulator: Remote
     program: Path
     folder: Path
     images: Sequence[str]
@@ -104,21 +186,14 @@ class Fleet:
             count += sum(verdict["verified"] for verdict in json.loads(printed)["verdicts"])
         return count
 
-    def stored(self) -> Counter[int]:
-        """How many pairs of image and key have how many attestations, counted on the emulator."""
-        pairs: Counter[tuple[str, str]] = Counter()
-        for occurrence in self.emulator.occurrences("p", "n"):
-            for signature in occurrence.attestation.signatures:
-                pairs[occurrence.resource_uri, signature.public_key_id] += 1
-        return Counter(pairs.values())
-
 
 @contextmanager
 def fleet(program: Path, count: int, folder: Path) -> Iterator[Fleet]:
     """A fleet of which the old key has attested all."""
     listed = images(count)
     (folder / "images.txt").write_text("\n".join(listed) + "\n", encoding="utf-8")
-    with Emulator(Seed.parse(SEED)) as emulator:
+    emulator = Remote()
+    try:
         environ = {
             "PATH": "/usr/bin:/bin",
             "BINAUTHZ_EMULATOR_HOST": emulator.grpc_address,
@@ -128,15 +203,17 @@ def fleet(program: Path, count: int, folder: Path) -> Iterator[Fleet]:
         source = ("--from-file", str(folder / "images.txt"), "--unverified")
         if made.run(*source, "--kms-key-version", OLD):
             sys.exit("the fleet could not be attested")
-        emulator.calls.clear()
+        emulator.forget()
         yield made
+    finally:
+        emulator.close()
 
 
 def calls_an_image(made: Fleet) -> float:
     """Calls for each image of a rotation without faults, by the emulator's log."""
     if made.run(*ROTATION):
         sys.exit("a rotation without faults failed")
-    return len(made.emulator.calls) / len(made.images)
+    return made.emulator.calls() / len(made.images)
 
 
 def with_faults(made: Fleet) -> dict[str, Any]:
@@ -148,22 +225,18 @@ def with_faults(made: Fleet) -> dict[str, Any]:
     for kill in (True, True, False, False, False, False):
         process = made.start(*arguments)
         if kill:
-            before = made.emulator.calls.count("BatchCreateOccurrences")
+            before = made.emulator.count("BatchCreateOccurrences")
             wanted = before + chance.randint(3, max(len(made.images) // 2000, 4))
-            while (
-                process.poll() is None
-                and made.emulator.calls.count("BatchCreateOccurrences") < wanted
-            ):
+            while process.poll() is None and made.emulator.count("BatchCreateOccurrences") < wanted:
                 time.sleep(0.01)
             process.send_signal(signal.SIGKILL)
         process.communicate()
         codes.append(process.returncode)
         if process.returncode == 0:
             break
-    failed = sum(call.status != "OK" for call in made.emulator.calls)
-    calls = len(made.emulator.calls)
+    calls = made.emulator.calls()
     made.emulator.heal()
-    return {"codes": codes, "calls": calls, "refused": failed}
+    return {"codes": codes, "calls": calls}
 
 
 def in_shards(made: Fleet) -> list[int]:
@@ -174,7 +247,7 @@ def in_shards(made: Fleet) -> list[int]:
         return (*listed, "--journal", "gs://bucket/run", "--shard", f"{number}/{PARTS}")
 
     running = {number: made.start(*part(number)) for number in range(1, PARTS + 1)}
-    while made.emulator.calls.count("InsertObject") < PARTS + 2:
+    while made.emulator.count("InsertObject") < PARTS + 2:
         time.sleep(0.01)
     running[5].send_signal(signal.SIGKILL)
     codes = []
@@ -206,7 +279,7 @@ def bulk(program: Path, gcloud: Callable[[str, Path], Command]) -> dict[str, Any
         with rotated(program, OF_QUOTA) as made:
             made.emulator.fail(f"AsymmetricSign={word}:{QUOTA}/m")
             cost, _ = made.rotation().run()
-            refused = made.emulator.calls.count("AsymmetricSign", "RESOURCE_EXHAUSTED")
+            refused = made.emulator.count("AsymmetricSign", "RESOURCE_EXHAUSTED")
             used = OF_QUOTA / (QUOTA * cost.wall / 60)
             measured[word] = {"wall": round(cost.wall), "used": round(used, 2), "refused": refused}
     return measured
@@ -224,6 +297,8 @@ def rotated(program: Path, count: int) -> Iterator[Fleet]:
 
 def main() -> None:
     """Run it all, print what was seen, and say with the exit code whether it is right."""
+    if sys.argv[1:] == [SERVE]:
+        return serve()
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("what", nargs="*", default=["calls", "faults", "shards"])
@@ -236,7 +311,7 @@ def main() -> None:
             begun = time.monotonic()
             seen = shows[what](made)
             took = time.monotonic() - begun
-            stored, verified = made.stored(), made.verified()
+            stored, verified = made.emulator.stored(), made.verified()
         fine = stored == Counter({1: 2 * given.images}) and verified == given.images
         right = right and fine
         print(

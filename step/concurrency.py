@@ -221,6 +221,8 @@ class Pace:
     """What was allowed in the minute before the first of several exhaustions."""
     _streak: int = 0
     """How many of them there were."""
+    _probing: timedelta = _NOW
+    """Until when a call is awaited that shows whether a pause is over."""
     _minute: _Minute = field(default_factory=lambda: _Minute())
     _lock: Lock = field(default_factory=Lock)
 
@@ -235,21 +237,32 @@ class Pace:
         while True:
             with self._lock:
                 now = clock.elapsed()
-                self._begun = now if self._begun is None else self._begun
-                paused = self._paused > now
-                at = self._paused if paused else max(now, self._next)
-                if at < deadline.until and not paused:
-                    self._next = at + max(self.gap, self.least)
+                at, is_settled = self._turn(now)
             if at >= deadline.until:
                 raise deadline.over(awaited)
-            if at <= now:
+            if is_settled and at <= now:
                 return now
             # Not all at once when a pause is over.
-            deadline.sleep((at - now) * (uniform(1.0, 1.2) if paused else 1))  # noqa: S311 - no secret
+            longer = 1 if is_settled else uniform(1.0, 1.2)  # noqa: S311 - no secret
+            deadline.sleep((at - now) * longer)
             with self._lock:
                 now = clock.elapsed()
-                if not paused and self._paused <= now:
+                if is_settled and self._paused <= now:
                     return now
+
+    def _turn(self, now: timedelta) -> tuple[timedelta, bool]:
+        """When to call, and whether that is settled, or is to be asked again then."""
+        self._begun = now if self._begun is None else self._begun
+        if now < self._paused:
+            return self._paused, False
+        if now < self._probing:
+            return now + _LOOK, False
+        at = max(now, self._next)
+        self._next = at + max(self.gap, self.least)
+        if self._since and not self._well:
+            # One call shows whether a pause is over; the others wait for that.
+            self._probing = at + _PROBING
+        return at, True
 
     def succeeded(self, now: timedelta) -> None:
         """Tell that a call was not refused: the next may come a little sooner."""
@@ -259,6 +272,7 @@ class Pace:
             self.gap = max(faster(self.gap, self._growth, passed), self._told)
             self._grown = now
             self._well += 1
+            self._probing = _NOW
             if now > self._paused:
                 self._pause = _NOW
 
@@ -278,7 +292,7 @@ class Pace:
                 else:
                     self._learn(now)
                 self._since = self._grown = now
-                self._well = 0
+                self._well, self._probing = 0, _NOW
             self._paused = max(self._paused, now + max(self._pause, asked or _NOW))
             return self._paused
 
@@ -333,6 +347,8 @@ _GROWING = tuple(timedelta(seconds=pause) for pause in (0.25, 1, 4, 8, 16, 32))
 # Calls that go well between two exhaustions that are one; and of how many of those one learns.
 _PROBES = 3
 _TELLING_STREAK = 3
+# How long the first call after a pause is awaited at most, and how often that is looked at.
+_PROBING, _LOOK = timedelta(seconds=2), timedelta(milliseconds=20)
 # How much longer a gap becomes by an exhaustion that is soon over.
 _SLOWER = 1.02
 # Below what is allowed, since clocks and ways differ.
