@@ -22,10 +22,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.runs import Command
-from step.emulator import Emulator, Seed
+
+# What a process has in memory, the programs that it starts seem to have, too.
+if TYPE_CHECKING:
+    from step.emulator import Emulator
 
 ATTESTOR = "projects/p/attestors/a"
 NOTE = "projects/p/notes/n"
@@ -109,6 +112,8 @@ class Remote:
 
 def serve() -> None:
     """The other side of `Remote`: an answer for each line of standard input."""
+    from step.emulator import Emulator, Seed
+
     with Emulator(Seed.parse(SEED)) as emulator:
         print(json.dumps([emulator.grpc_address, emulator.rest_address]), flush=True)
         for line in sys.stdin:
