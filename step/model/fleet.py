@@ -10,6 +10,8 @@ from enum import IntEnum
 from step.model.image import Digest, ImageName, ImageRef
 from step.model.shard import Shard
 
+# Of a sha256.
+_SIZE = 32
 # Beyond so many different ones, reasons are not told apart.
 _REASONS = 2000
 _ANY_OTHER = "for one of many other reasons"
@@ -49,7 +51,7 @@ class Fleet(Collection[str]):
 
     def __init__(self, targets: int, shard: Shard) -> None:
         self.shard = shard
-        self._index: dict[bytes, int] = {}
+        self._digests = _Digests()
         self._names = _Texts()
         self._reasons = _Texts(_REASONS)
         self._name = array("I")
@@ -58,10 +60,10 @@ class Fleet(Collection[str]):
         self._reason = [array("H") for _ in range(targets)]
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self._name)
 
     def __iter__(self) -> Iterator[str]:
-        return (f"sha256:{key.hex()}" for key in self._index)
+        return (digest for _, digest in self.each())
 
     def __contains__(self, digest: object) -> bool:
         return isinstance(digest, str) and self.find(digest) is not None
@@ -74,7 +76,7 @@ class Fleet(Collection[str]):
         key = bytes.fromhex(Digest.parse(digest).hex)
         if not self.shard.holds(key):
             return None
-        number = self._index.setdefault(key, len(self._index))
+        number = self._digests.add(key)
         if number == len(self._name):
             self._name.append(0)
             self._facts.append(0)
@@ -87,12 +89,12 @@ class Fleet(Collection[str]):
 
     def each(self) -> Iterator[tuple[int, str]]:
         """The numbers and digests of all images."""
-        return ((number, f"sha256:{key.hex()}") for key, number in self._index.items())
+        return ((number, self._digests.text(number)) for number in range(len(self)))
 
     def find(self, digest: str) -> int | None:
         """The number of an image, None if it is not here; of any text."""
         try:
-            return self._index.get(bytes.fromhex(digest.removeprefix("sha256:")))
+            return self._digests.find(bytes.fromhex(digest.removeprefix("sha256:")))
         except ValueError:
             return None
 
@@ -144,9 +146,62 @@ class Fleet(Collection[str]):
     def of(self, target: int, *states: State) -> Iterator[tuple[int, str]]:
         """The numbers and digests of the images that are in one of the states."""
         mine = self._states[target]
-        for key, number in self._index.items():
+        for number in range(len(self)):
             if mine[number] in states:
-                yield number, f"sha256:{key.hex()}"
+                yield number, self._digests.text(number)
+
+
+class _Digests:
+    """Digests by number, in one piece of memory: a dictionary of them takes four times as much.
+
+    A table of numbers, half empty at least, is looked up by the hash that Python gives to bytes: it
+    differs from run to run, so that nobody can choose digests that meet in it.
+    """
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self._count = 0
+        self._slots = array("I", bytes(4 * 1024))
+
+    def add(self, key: bytes) -> int:
+        """The number of a digest, a new one for a new digest."""
+        at, number = self._look(key)
+        if number is None:
+            if 2 * self._count >= len(self._slots):
+                self._grow()
+                at, _ = self._look(key)
+            number = self._count
+            self._bytes += key
+            self._count += 1
+            self._slots[at] = self._count
+        return number
+
+    def find(self, key: bytes) -> int | None:
+        """The number of a digest, None if it is not here."""
+        return self._look(key)[1] if len(key) == _SIZE else None
+
+    def text(self, number: int) -> str:
+        """A digest as references have it."""
+        return f"sha256:{self._at(number).hex()}"
+
+    def _at(self, number: int) -> bytes:
+        return bytes(self._bytes[number * _SIZE : (number + 1) * _SIZE])
+
+    def _look(self, key: bytes) -> tuple[int, int | None]:
+        """The slot of a digest, and its number if it is there; a slot holds the number and one."""
+        at = hash(key) % len(self._slots)
+        while self._slots[at]:
+            number = self._slots[at] - 1
+            if self._at(number) == key:
+                return at, number
+            at = (at + 1) % len(self._slots)
+        return at, None
+
+    def _grow(self) -> None:
+        self._slots = array("I", bytes(4 * 2 * len(self._slots)))
+        for number in range(self._count):
+            at, _ = self._look(self._at(number))
+            self._slots[at] = number + 1
 
 
 class _Texts:

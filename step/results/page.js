@@ -81,7 +81,6 @@
       : `${shownCount(shown.length)} of ${images(rows.length)}`;
     at("table").setAttribute("aria-rowcount", String(shown.length + 1));
     at("none").hidden = shown.length > 0 || rows.length === 0;
-    at("table").hidden = shown.length === 0;
     clear();
     const top = at("tools").parentElement.getBoundingClientRect().top;
     if (top < 0) scrollBy(0, top);
@@ -167,7 +166,7 @@
     cell.setAttribute("role", "rowheader");
     cell.append(open);
     if (digest) {
-      const copy = button("digest", element("span", "", digest), mark("copy"));
+      const copy = button("digest", element("span", "", name ? digest : "copy"), mark("copy"));
       copy.title = "Copy the image by digest";
       copy.setAttribute("aria-label", `Copy ${image}`);
       cell.append(copy);

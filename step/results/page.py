@@ -28,7 +28,9 @@ _NOT_MADE = ("failed", "refused", "left")
 # where every text is another, remembering them would only take memory.
 _REMEMBERED = 1000
 # Of a word of a heading; its title has the whole.
-_WORD_LENGTH = 30
+_WORD_LENGTH = 32
+# An attestor, or a key of Cloud KMS as Binary Authorization names it.
+_RESOURCE = re.compile(r"(?://[a-z.]+\.com/v1/)?(projects/[^/]+(?:/[^/]+/[^/]+)+)")
 # Of a hundred, that a status has of the bar, however rare it is: else nobody would see it.
 _LEAST_SHARE = 0.6
 _BY_DIGEST = re.compile("(?:(.*)@)?sha256:([0-9a-f]{64})")
@@ -97,11 +99,13 @@ class _Column:
 
     @property
     def words(self) -> list[str]:
-        return [_end(word) for word in self.whole.split()]
+        return [_short(word) for word in self.whole.split()]
 
 
-def _end(word: str) -> str:
-    """As much of the end of a path as fits, which is where two of them differ."""
+def _short(word: str) -> str:
+    """A resource's name without its collections; of a long one the end, where two differ."""
+    if match := _RESOURCE.fullmatch(word):
+        word = "/".join(match[1].split("/")[1::2])
     if len(word) <= _WORD_LENGTH:
         return word
     end = word[1 - _WORD_LENGTH :]
@@ -164,7 +168,7 @@ class _Rows:
             return missing[0], f"{count:,} of {total:,} {noun} {_was(count)} not made"
         if planned := counts.get("dry-run"):
             return "dry-run", f"{planned:,} of {total:,} {noun} would be made"
-        return "created", f"{total:,} {noun}: {'it is' if total == 1 else 'all are'} there"
+        return "created", f"All {total:,} {noun} are there" if total > 1 else f"The {noun} is there"
 
     @property
     def shares(self) -> list[tuple[str, float, float]]:

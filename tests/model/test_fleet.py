@@ -96,4 +96,4 @@ def test_a_hundred_thousand_fit_in_a_few_megabytes() -> None:
         size, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert size < 20e6
+    assert size < 8e6

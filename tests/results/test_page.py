@@ -26,6 +26,8 @@ COLUMNS = [
     "locations/europe-west1/keyRings/ci/cryptoKeys/test/cryptoKeyVersions/7",
 ]
 HOSTILE = "</script><img src=http://evil.example onerror=alert(1)>\u202e\x00\u2028&amp;'\""
+# Keys, as https://www.w3.org/TR/webdriver2/#keyboard-actions names them.
+CONTROL, DOWN = "\ue009", "\ue015"
 SHOTS = "TESTS_SCREENSHOTS"
 ROWS = "return document.querySelectorAll('#body [role=row]').length"
 SHOWN = "return document.getElementById('shown').textContent"
@@ -54,6 +56,67 @@ def rows(text: str) -> list[list[Any]]:
     parsed = json.loads(data)
     assert isinstance(parsed, list)
     return parsed
+
+
+def read(text: str) -> Iterator[Line]:
+    """The lines, as the page's own script reads them: a name or cell is told whole only once."""
+    names: list[str] = []
+    cells: list[list[str]] = []
+    for name, digest, *told in rows(text):
+        if isinstance(name, str):
+            names.append(name)
+        cells += [cell for cell in told if isinstance(cell, list)]
+        image = name if isinstance(name, str) else names[name]
+        whole = f"{image}@" * bool(image and digest) + (digest and f"sha256:{digest}") or image
+        each = (cell if isinstance(cell, list) else cells[cell] for cell in told)
+        yield Line(whole, tuple(Cell(*cell) for cell in each))
+
+
+def test_the_data_are_the_lines() -> None:
+    assert list(read(page(500, failed=3, refused=12))) == list(lines(500, failed=3, refused=12))
+
+
+def test_more_distinct_texts_than_are_remembered_are_read_back() -> None:
+    given = [
+        Line(f"r/{i % 1500}@sha256:{i:064x}", (Cell("failed", f"because {i % 1500}"),))
+        for i in range(4000)
+    ]
+    given += [Line(f"sha256:{1:064x}", (Cell(""),)), Line("no digest", (Cell("left"),))]
+    assert list(read("".join(render("x", [], ["one"], given)))) == given
+
+
+@pytest.mark.parametrize(
+    ("cells", "verdict"),
+    [
+        ((), "Nothing was asked for"),
+        (("",), "Nothing was asked for"),
+        (("created",), "The attestation is there"),
+        (("created", "existing", ""), "All 2 attestations are there"),
+        (("dry-run", "dry-run", "existing"), "2 of 3 attestations would be made"),
+        (("created", "left"), "1 of 2 attestations was not made"),
+        (("created", "left", "refused", "failed"), "3 of 4 attestations were not made"),
+    ],
+)
+def test_the_first_line_says_whether_it_worked(cells: tuple[str, ...], verdict: str) -> None:
+    given = [Line("i", (Cell(status),)) for status in cells]
+    text = "".join(render("x", [], ["one"], given))
+    assert re.findall(r'<p class="verdict.*?<span>(.*?)</span>', text) == [verdict]
+
+
+@pytest.mark.parametrize(
+    ("column", "shown"),
+    [
+        (COLUMNS[0], ["my-project/built-by-ci", "…/europe-west1/ci/attest/2"]),
+        ("projects/p/attestors/qa ABCDEF", ["p/qa", "ABCDEF"]),
+        ("f" * 40, ["…" + "f" * 31]),
+        ("a/" * 20 + "end", ["…" + "/a" * 13 + "/end"]),
+    ],
+)
+def test_a_long_heading_is_shortened(column: str, shown: list[str]) -> None:
+    text = "".join(render("x", [], [column], []))
+    [head] = re.findall(r'<div role="columnheader" title="(.*?)">(.*?)</div>', text)
+    assert head[0] == column
+    assert re.findall(r"<span>(.*?)</span>", head[1]) == shown
 
 
 @pytest.mark.parametrize("count", [0, 1, 500])
@@ -149,6 +212,68 @@ def test_a_click_filters_and_another_takes_it_back(window: Browser, tmp_path: Pa
     window.until(SHOWN, "20,000 images")
     window.type("#search", "billing")
     window.until("return document.getElementById('shown').textContent.includes('4,000')", True)
+    assert window.complaints() == []
+
+
+def test_the_whole_of_a_row_is_shown_and_copied(window: Browser, tmp_path: Path) -> None:
+    show(window, tmp_path, 9, failed=1)
+    [image, *_] = [line.image for line in lines(9)]
+    window.click("#body .name")
+    assert window.run("return document.getElementById('whole').open")
+    told = window.run("return document.getElementById('whole').innerText")
+    assert all(text in told for text in (image, *COLUMNS, "cloudkms.googleapis.com did not answer"))
+    window.click("#whole-close")
+    assert not window.run("return document.getElementById('whole').open")
+    window.click("#body .digest")
+    window.until("return document.querySelector('#body .digest').innerText", "copied")
+    window.type("#search", f"{CONTROL}v")
+    window.until("return document.getElementById('search').value", image)
+    window.until(SHOWN, "1 of 9 images")
+    assert window.complaints() == []
+
+
+def test_a_copy_needs_no_clipboard_of_the_browser(window: Browser, tmp_path: Path) -> None:
+    show(window, tmp_path, 9)
+    window.run("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    window.click("#body .digest")
+    window.until("return document.querySelector('#body .digest').innerText", "copied")
+    window.type("#search", f"{CONTROL}v")
+    window.until("return document.getElementById('search').value", next(lines(1)).image)
+
+
+def test_a_keyboard_is_enough(window: Browser, tmp_path: Path) -> None:
+    show(window, tmp_path, 20_000)
+    focused = "return document.activeElement.closest('[role=row]').ariaRowIndex"
+    window.run("document.querySelector('#body .name').focus()")
+    for _ in range(60):
+        window.type(":focus", DOWN)
+    window.until(focused, "62")
+    assert window.run(ROWS) < 200
+    window.type(":focus", "/")
+    window.until("return document.activeElement.id", "search")
+    window.type("#search", "nothing has this")
+    window.until(SHOWN, "0 of 20,000 images")
+    window.click("#reset")
+    window.until(SHOWN, "20,000 images")
+
+
+def test_a_phone_and_paper_have_every_cell(window: Browser, tmp_path: Path) -> None:
+    show(window, tmp_path, 20_000, failed=2)
+    window.resize(500, 800)
+    wide = "return document.documentElement.scrollWidth <= innerWidth"
+    window.until(wide, True)
+    assert window.run("return document.querySelectorAll('#body .row:first-child .label').length")
+    window.run("dispatchEvent(new Event('beforeprint'))")
+    assert window.run(ROWS) == 1000
+    assert "first 1,000 of 20,000" in window.run("return document.getElementById('more').innerText")
+    window.run("dispatchEvent(new Event('afterprint'))")
+    assert window.run(ROWS) < 200
+
+
+def test_no_image_is_no_table(window: Browser, tmp_path: Path) -> None:
+    show(window, tmp_path, 0)
+    assert "Nothing was asked for" in window.run("return document.body.innerText")
+    assert window.run("return document.getElementById('table').offsetHeight") == 0
     assert window.complaints() == []
 
 
