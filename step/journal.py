@@ -272,21 +272,21 @@ class ObjectLines:
         return self._parts
 
 
-def journal_lines(place: str, shard: Shard, storage: Storage) -> tuple[Lines, str]:
+def journal_lines(path: str, shard: Shard, storage: Storage) -> tuple[Lines, str]:
     """Where the journal of a part is kept, and what that is called.
 
     `gs://BUCKET/PATH` has a folder for each part, an existing folder a file; any other path is the
     file itself.
     """
     part = f"shard-{shard.number:05d}-of-{shard.count:05d}"
-    if place.startswith("gs://"):
-        folder = StorageName.parse(place, "--journal").child(part)
+    if path.startswith("gs://"):
+        folder = StorageName.parse(path, "--journal").child(part)
         return ObjectLines(storage, folder), str(folder)
     try:
-        is_folder = place.endswith("/") or Path(place).is_dir()
+        is_folder = path.endswith("/") or Path(path).is_dir()
     except ValueError:
         is_folder = False
-    path = str(Path(place, f"{part}.jsonl")) if is_folder else place
+    path = str(Path(path, f"{part}.jsonl")) if is_folder else path
     return FileLines(path, "--journal"), quoted(path)
 
 
@@ -297,8 +297,8 @@ def _whole(file: Any) -> int:
     while at > 0:
         begin = max(at - 65536, 0)
         file.seek(begin)
-        found: int = file.read(at - begin).rfind(b"\n")
-        if found >= 0:
-            return begin + found + 1
+        newline: int = file.read(at - begin).rfind(b"\n")
+        if newline >= 0:
+            return begin + newline + 1
         at = begin
     return 0

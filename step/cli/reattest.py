@@ -204,10 +204,10 @@ def reattest(
             images.listed(project),
             images.from_key or None,
         )
-        work = prepare(wanted, connection, settings, part)
-        session = _Session(program, connection, work, bulk, images.description(), output.format)
+        task = prepare(wanted, connection, settings, part)
+        session = _Session(program, connection, task, bulk, images.description(), output.format)
         for digest, name in images.read(program, connection, project):
-            work.fleet.add(digest, name)
+            task.fleet.add(digest, name)
         yield from session.run()
 
     deliver(verb, Goal.REATTESTED, program, output)
@@ -222,7 +222,7 @@ class _Session:
 
     program: Program
     connection: Connection
-    work: Reattestation
+    task: Reattestation
     bulk: BulkOptions
     source: str
     form: Format
@@ -234,15 +234,15 @@ class _Session:
         """The whole run."""
         from step.results.files import require_writable
 
-        program, bulk, work = self.program, self.bulk, self.work
+        program, bulk, task = self.program, self.bulk, self.task
         if bulk.report:  # better known before anything is created than after
             require_writable(bulk.report)
         journal = self._journal()
         try:
-            if work.settings.unverified:
+            if task.settings.unverified:
                 program.warn("--unverified: what no old attestation vouches for is attested, too")
-            yield from work.look()
-            plan = work.plan()
+            yield from task.look()
+            plan = task.plan()
             if bulk.dry_run:
                 yield plan
                 return
@@ -271,7 +271,7 @@ class _Session:
         ended = False
         try:
             with self._finishing():
-                for event in self.work.perform(journal, self._stopped.is_set):
+                for event in self.task.perform(journal, self._stopped.is_set):
                     match event:
                         case Advance():
                             meter.advance(event.stored, event.failed)
@@ -295,7 +295,7 @@ class _Session:
                 kind = Refused if state == "refused" else Incomplete
                 more = f"{count - _FAILURES:,} more images"
                 yield Failure(more, None, kind(f"{state}, for the reasons above or others"))
-        tallies = list(self.work.tallies())
+        tallies = list(self.task.tallies())
         yield from tallies
         left = sum(tally.left for tally in tallies)
         if self._stopped.is_set():
@@ -338,17 +338,17 @@ class _Session:
 
         if not self.bulk.journal or self.bulk.dry_run:
             return None
-        work = self.work
-        old = [str(work.survey.attestors[need].name) for t in work.targets for need in t.needs]
+        task = self.task
+        old = [str(task.survey.attestors[need].name) for t in task.targets for need in t.needs]
         header = Header(
-            tuple(str(target.name) for target in work.targets),
-            tuple(target.key.id for target in work.targets),
-            f"{self.source}; old={sorted(set(old))}; unverified={work.settings.unverified}",
-            str(work.fleet.shard),
+            tuple(str(target.name) for target in task.targets),
+            tuple(target.key.id for target in task.targets),
+            f"{self.source}; old={sorted(set(old))}; unverified={task.settings.unverified}",
+            str(task.fleet.shard),
             self.program.uses_emulator,
         )
         storage = Storage(self.connection)
-        lines, where = journal_lines(self.bulk.journal, work.fleet.shard, storage)
+        lines, where = journal_lines(self.bulk.journal, task.fleet.shard, storage)
         try:
             return Journal(lines, header, where).open()
         except BaseException:
@@ -364,7 +364,7 @@ class _Session:
         return ReceiptLines(
             self.bulk.receipts,
             self._result,
-            self.work.fleet.shard,
+            self.task.fleet.shard,
             lambda: Storage(self.connection),
             self.connection.clock.now(),
         ).open()
@@ -380,7 +380,7 @@ class _Session:
     def _report(self, path: str) -> None:
         from step.results.report import write_report
 
-        write_report(path, self.work, self._result)
+        write_report(path, self.task, self._result)
 
     @contextmanager
     def _finishing(self) -> Iterator[None]:

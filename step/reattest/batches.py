@@ -256,12 +256,12 @@ class Batches:
             except (AlreadyExists, AnswerLost, BadInput) as error:
                 patience = timedelta(0) if is_part else _SETTLE
                 try:
-                    found, left = self._split(batch, patience)
+                    seen, left = self._split(batch, patience)
                 except StepError as unread:
                     yield from _all_failed(batch, _lost(error, unread))
                     return
-                if found:
-                    yield _Sent(found, {})
+                if seen:
+                    yield _Sent(seen, {})
                 if left and not (isinstance(error, AnswerLost) or len(left) < len(batch)):
                     yield from self._halves(left, error)
                     return
@@ -306,7 +306,7 @@ class Batches:
 
     def _split(self, batch: Sequence[Made], patience: timedelta) -> tuple[list[Made], list[Made]]:
         """What of a batch can be read back, and what cannot; some time is given to all of it."""
-        clock, found = self.connection.clock, set[tuple[int, int]]()
+        clock, seen = self.connection.clock, set[tuple[int, int]]()
         begun = clock.elapsed()
 
         def look() -> list[Made]:
@@ -315,15 +315,15 @@ class Batches:
                     made
                     for made in batch
                     if made.target.attestor.note == note
-                    and (made.target.number, made.number) not in found
+                    and (made.target.number, made.number) not in seen
                 ]
                 images = [made.image for made in missing]
                 listed = Occurrences(self.connection).of_each(note, images) if missing else {}
                 for made in missing:
                     there = listed[made.image.digest]
                     if made.target.attestor.first_verified(there, made.image, made.target.key):
-                        found.add((made.target.number, made.number))
-            return [made for made in batch if (made.target.number, made.number) not in found]
+                        seen.add((made.target.number, made.number))
+            return [made for made in batch if (made.target.number, made.number) not in seen]
 
         def pause(waited: timedelta) -> timedelta:
             # No more than half of the time is spent on reading.

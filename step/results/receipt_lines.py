@@ -33,7 +33,7 @@ class ReceiptLines:
     parts that are written once. Raises BadInput, or what Cloud Storage raises.
     """
 
-    place: str
+    where: str
     result: Result
     shard: Shard
     storage: Callable[[], Storage]
@@ -44,12 +44,12 @@ class ReceiptLines:
 
     def open(self) -> ReceiptLines:
         """See whether they can be written."""
-        if self.place.startswith("gs://"):
-            self._folder = StorageName.parse(self.place, "--receipts").child(self._run)
+        if self.where.startswith("gs://"):
+            self._folder = StorageName.parse(self.where, "--receipts").child(self._run)
             return self
         try:
-            target = Path(self.place)
-            if self.place.endswith("/") or target.is_dir():
+            target = Path(self.where)
+            if self.where.endswith("/") or target.is_dir():
                 target.mkdir(parents=True, exist_ok=True)
                 target = target / f"receipts-{self._part}.jsonl"
             self._target = target.resolve()
@@ -57,7 +57,7 @@ class ReceiptLines:
                 dir=self._target.parent, prefix=f".{self._target.name}-", delete=False
             )
         except (OSError, ValueError) as error:
-            raise unwritable(self.place, error) from None
+            raise unwritable(self.where, error) from None
         return self
 
     def add(self, receipt: Receipt) -> None:
@@ -81,7 +81,7 @@ class ReceiptLines:
                 made.chmod(0o644)
                 made.replace(self._target)
         except OSError as error:
-            raise unwritable(self.place, error) from None
+            raise unwritable(self.where, error) from None
         finally:
             with suppress(OSError):
                 Path(self._file.name).unlink()
@@ -107,13 +107,13 @@ class ReceiptLines:
         try:
             self._file.write(data)
         except OSError as error:
-            raise unwritable(self.place, error) from None
+            raise unwritable(self.where, error) from None
 
 
-def write_receipts(place: str, result: Result, connection: Callable[[], Connection]) -> None:
+def write_receipts(where: str, result: Result, connection: Callable[[], Connection]) -> None:
     """Write the receipts of a whole result, as `ReceiptLines` does; raises what that raises."""
     now = datetime.now(UTC)
-    lines = ReceiptLines(place, result, Shard(), lambda: Storage(connection()), now).open()
+    lines = ReceiptLines(where, result, Shard(), lambda: Storage(connection()), now).open()
     for row in result.rows:
         if isinstance(row, Receipt):
             lines.add(row)

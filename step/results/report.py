@@ -15,19 +15,19 @@ from step.results.result import Result
 _BAD = (State.FAILED, State.REFUSED, State.LEFT)
 
 
-def write_report(path: str, work: Reattestation, result: Result) -> None:
+def write_report(path: str, task: Reattestation, result: Result) -> None:
     """Write the page, as Markdown where the name says so; raises BadInput naming the path."""
-    rows = tuple(work.tallies())
+    rows = tuple(task.tallies())
     if path.endswith(".md"):
         whole = Result(result.goal, rows, build=result.build, emulator=result.emulator)
         write_pieces(path, [github.summary(whole)])
         return
     facts = [
-        ("Images", f"{len(work.fleet):,}"),
+        ("Images", f"{len(task.fleet):,}"),
         ("Made", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"),
     ]
-    if str(work.fleet.shard) != "1/1":
-        facts.append(("Part", str(work.fleet.shard)))
+    if str(task.fleet.shard) != "1/1":
+        facts.append(("Part", str(task.fleet.shard)))
     if result.build:
         facts.append(("Build", result.build))
     if result.emulator:
@@ -36,19 +36,19 @@ def write_report(path: str, work: Reattestation, result: Result) -> None:
     if unverified:
         told = f"{unverified:,} attestations were made though no old one vouched for the image."
         facts.append(("Warning", told))
-    columns = [f"{target.name} {target.key.id}" for target in work.targets]
-    pieces = render("Re-attestation", facts, columns, _lines(work))
+    columns = [f"{target.name} {target.key.id}" for target in task.targets]
+    pieces = render("Re-attestation", facts, columns, _lines(task))
     write_pieces(path, pieces)
 
 
-def _lines(work: Reattestation) -> Iterator[Line]:
+def _lines(task: Reattestation) -> Iterator[Line]:
     """A line for each image: those with something wrong, and then the others."""
     for wrong in (True, False):
-        for number, digest in work.fleet.each():
-            states = [work.fleet.state(number, target.number) for target in work.targets]
+        for number, digest in task.fleet.each():
+            states = [task.fleet.state(number, target.number) for target in task.targets]
             if any(state in _BAD for state in states) is wrong:
-                image = work.fleet.image(number, digest)
-                reasons = (work.fleet.reason(number, target.number) for target in work.targets)
+                image = task.fleet.image(number, digest)
+                reasons = (task.fleet.reason(number, target.number) for target in task.targets)
                 yield Line(str(image or digest), tuple(_cells(states, reasons)))
 
 

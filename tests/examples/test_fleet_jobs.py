@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from tests.fleets import NEW, OLD, attest_old, attested, fleet_seed, names, once
-from tests.project.tracked import ROOT
 from tests.world import ATTESTOR, World
 
-EXAMPLES = ROOT / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 def cloud_run() -> tuple[list[str], int, list[dict[str, str]]]:
