@@ -118,8 +118,7 @@ class Storage:
 
     def _repeat(self, call: Callable[[float], T], name: str) -> T:
         """Call until it is answered, as long as calls are repeated at all."""
-        from google.cloud.exceptions import GoogleCloudError
-        from google.resumable_media import DataCorruption
+        from google.cloud.storage.exceptions import DataCorruption
         from requests.exceptions import RequestException
 
         deadline = self.connection.deadline
@@ -128,7 +127,7 @@ class Storage:
             limit = min(_CALL_TIMEOUT, deadline.require(f"Cloud Storage, {name}"))
             try:
                 return call(limit.total_seconds())
-            except GoogleCloudError as error:
+            except api.GoogleAPICallError as error:
                 failure = _translated(error, name)
                 if error.code not in _TRANSIENT:
                     raise failure from error
