@@ -49,7 +49,7 @@ def registry(builder: Builder) -> Registry:
 
 
 def test_all_that_has_a_tag_is_listed(registry: Registry, builder: Builder, index: Pushed) -> None:
-    other = builder.push_image("team/app", "v2", "other\n")
+    other = builder.push_image("team/app", "second", "other\n")
     name = ImageRef.parse(index.image).name
     listed = {str(image) for image in registry.tagged(name)}
     assert {index.image, other.image} <= listed
