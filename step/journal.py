@@ -70,7 +70,7 @@ class Signed:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What became of an image for an attestor and key: created, existing, refused or failed."""
+    """That an image was stored for an attestor and key, or failed; a note for people."""
 
     digest: str
     attestor: str
@@ -245,7 +245,6 @@ class ObjectLines:
 
     storage: Storage
     folder: StorageName
-    prefix: str = "part"
     _parts: list[StorageName] | None = None
     _written: int = 0
 
@@ -258,9 +257,9 @@ class ObjectLines:
 
     def append(self, data: bytes) -> None:
         """As of `Lines`; raises Refused where somebody else wrote the next part."""
-        self._written += 1
-        number = len(self._earlier) + self._written
-        self.storage.create(self.folder.child(f"{self.prefix}-{number:06d}.jsonl"), data)
+        number = len(self._earlier) + self._written + 1
+        self.storage.create(self.folder.child(f"part-{number:06d}.jsonl"), data)
+        self._written += 1  # not before: a number that is left out would be taken for the next
 
     def close(self) -> None:
         """As of `Lines`."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from grafeas import grafeas_v1
 
-from tests.world import ATTESTOR, KEY, NOTE, PROJECT, World
+from tests.world import ATTESTOR, KEY, NOTE, PROJECT, Result, World
 
 OLD, NEW = f"{KEY}/cryptoKeyVersions/1", f"{KEY}/cryptoKeyVersions/2"
 PREFIX = "//cloudkms.googleapis.com/v1/"
@@ -63,3 +64,20 @@ def attested(world: World, note: str = NOTE) -> Counter[tuple[str, str]]:
 def once(images: Iterable[str], *keys: str) -> Counter[tuple[str, str]]:
     """One attestation of each image by each key."""
     return Counter((image.rpartition("@")[2], key) for image in images for key in keys)
+
+
+def rotate(
+    world: World, *more: str, source: Sequence[str] = ("--from-attestor", ATTESTOR)
+) -> Result:
+    """From the old key to the new one."""
+    return world.run(
+        *("reattest", *source, "--attestor", ATTESTOR, "--kms-key-version", NEW),
+        *("--yes", "--format", "json", *more),
+    )
+
+
+def target(result: Result) -> dict[str, Any]:
+    """The counts for the only attestor and key."""
+    [counts] = json.loads(result.out)["targets"]
+    assert isinstance(counts, dict)
+    return counts

@@ -89,12 +89,11 @@ def emulator(context: typer.Context, options: EmulatorOptions) -> None:
     """Serve the APIs of Google Cloud that are used here, on loopback.
 
     These are Cloud KMS, Binary Authorization, Container Analysis, Cloud Build, and what bulk work
-    needs of Cloud Storage. COMMAND is run
-    with the variables by which every verb, and gcloud, uses them; its end is the emulator's end,
-    and its exit code too. Without COMMAND the variables go to standard output, for a shell to
-    source, and the emulator runs until Ctrl-C. Nothing is kept, no credentials are asked for, and
-    it listens on loopback only, but for the admission endpoint where that is asked for: there a
-    cluster asks whether an image may run.
+    needs of Cloud Storage. COMMAND is run with the variables by which every verb, and gcloud, uses
+    them; its end is the emulator's end, and its exit code too. Without COMMAND the variables go to
+    standard output, for a shell to source, and the emulator runs until Ctrl-C. Nothing is kept, no
+    credentials are asked for, and it listens on loopback only, but for the admission endpoint where
+    that is asked for: there a cluster asks whether an image may run.
     """
     from step.emulator import Emulator, EmulatorError, Fault, Seed
 

@@ -111,32 +111,32 @@ class Program:
                 )
 
 
-def read_file(path: str, option: str) -> bytes:
+def read_file(path: str, option: str, limit: int = _FILE_LIMIT) -> bytes:
     """The bytes of a file that an option names, or of standard input for `-`.
 
-    Raises BadInput when it cannot be read or is over 10 MiB.
+    Raises BadInput when it cannot be read or has more bytes than `limit`.
     """
     try:
         if path == "-":
-            data = sys.stdin.buffer.read(_FILE_LIMIT + 1)
+            data = sys.stdin.buffer.read(limit + 1)
         else:
             with Path(path).open("rb") as file:
-                data = file.read(_FILE_LIMIT + 1)
+                data = file.read(limit + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
         raise BadInput(
             f"{option}: {path!r} cannot be read: {reason}",
             "In a container, the file must be in a folder that is mounted into it.",
         ) from None
-    if len(data) > _FILE_LIMIT:
-        raise BadInput(f"{option}: {path!r} is over 10 MiB", "Is this the right file?")
+    if len(data) > limit:
+        raise BadInput(f"{option}: {path!r} is over {limit >> 20} MiB", "Is this the right file?")
     return data
 
 
-def read_text(path: str, option: str) -> str:
+def read_text(path: str, option: str, limit: int = _FILE_LIMIT) -> str:
     """Like `read_file`, as UTF-8 text; a byte order mark is dropped."""
     try:
-        return read_file(path, option).decode("utf-8-sig")
+        return read_file(path, option, limit).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise BadInput(
             f"{option}: {path!r} is not UTF-8 text", "A build tool's record is text."

@@ -380,7 +380,7 @@ class _Session:
     def _report(self, path: str) -> None:
         from step.results.report import write_report
 
-        write_report(path, self.task, self._result)
+        write_report(path, self.task, self._result, self.connection.clock.now())
 
     @contextmanager
     def _finishing(self) -> Iterator[None]:
@@ -395,8 +395,10 @@ class _Session:
             self._stopped.set()
             self.program.terminal.remark("ending what is under way; again to stop at once")
 
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, stop) for number in numbers}
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        # What is ignored, by nohup for example, stays so.
+        heard = [each for each in numbers if signal.getsignal(each) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, stop) for number in heard}
         try:
             yield
         finally:

@@ -74,7 +74,8 @@ def run(
     failures: list[Failure] = []
     asked = Asked(())
     path = output.output_file if isinstance(output, OutputOptions) else None
-    again = "what was done by then is reused" if goal is Goal.ATTESTED else "nothing was changed"
+    creates = goal in (Goal.ATTESTED, Goal.REATTESTED)
+    again = "what was done by then is reused" if creates else "nothing was changed"
     with _ended_by_failure(failures, f"Run again: {again}."):
         program.warn_of_emulator()
         if path:  # better known before anything is created than after
@@ -191,7 +192,8 @@ def _written(
         from step.results.receipt_lines import write_receipts
 
         connection = program.storage_connection
-        writers.append(lambda result: write_receipts(receipts, result, connection))
+        now = program.clock.now()
+        writers.append(lambda result: write_receipts(receipts, result, connection, now))
     for write in writers:
         try:
             write(result)

@@ -19,6 +19,9 @@ from step.model.quoting import quoted
 if TYPE_CHECKING:
     from step.cloud.connection import Connection
 
+# A pod takes some 10 KB of kubectl's output, and a large cluster has ten thousands of them.
+_PODS_LIMIT = 1 << 30
+
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
@@ -142,7 +145,7 @@ def _decoded(lines: Iterable[bytes], path: str) -> Iterator[str]:
 def _pods(path: str, program: Program) -> Iterator[tuple[str, str]]:
     from step.discovery.lists import read_pods, shown
 
-    images, others = read_pods(read_text(path, "--from-pods"), "--from-pods")
+    images, others = read_pods(read_text(path, "--from-pods", _PODS_LIMIT), "--from-pods")
     if others:
         program.warn(
             f"--from-pods: {len(others)} containers have no digest and are left out: "
@@ -163,10 +166,7 @@ def _builds(
     for build in Builds(connection).chosen(ProjectName(project), location, chosen):
         try:
             record = record_of(build, str(build.name))
-        except (
-            Refused,
-            BadInput,
-        ):  # it failed, or pushed nothing: no image of it is to be deployed
+        except (Refused, BadInput):  # it failed, or pushed nothing that could be deployed
             left_out += 1
             continue
         for image in record.images:

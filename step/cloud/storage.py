@@ -124,9 +124,11 @@ class Storage:
         deadline = self.connection.deadline
 
         def ask() -> T | StepError:
-            limit = min(_CALL_TIMEOUT, deadline.require(f"Cloud Storage, {name}"))
+            awaited = f"Cloud Storage, {name}"
+            limit = min(_CALL_TIMEOUT, deadline.require(awaited))
             try:
-                return call(limit.total_seconds())
+                # The client's limit is for each read, and each page, alone.
+                return deadline.wait(lambda: call(limit.total_seconds()), awaited)
             except api.GoogleAPICallError as error:
                 failure = _translated(error, name)
                 if error.code not in _TRANSIENT:

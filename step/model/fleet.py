@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from enum import IntEnum
 
+from step.errors import BadInput
 from step.model.image import Digest, ImageName, ImageRef
 from step.model.shard import Shard
 
@@ -94,8 +95,8 @@ class Fleet(Collection[str]):
     def find(self, digest: str) -> int | None:
         """The number of an image, None if it is not here; of any text."""
         try:
-            return self._digests.find(bytes.fromhex(digest.removeprefix("sha256:")))
-        except ValueError:
+            return self._digests.find(bytes.fromhex(Digest.parse(digest).hex))
+        except BadInput:
             return None
 
     def suggest(self, number: int, name: str) -> None:
@@ -178,7 +179,7 @@ class _Digests:
 
     def find(self, key: bytes) -> int | None:
         """The number of a digest, None if it is not here."""
-        return self._look(key)[1] if len(key) == _SIZE else None
+        return self._look(key)[1]
 
     def text(self, number: int) -> str:
         """A digest as references have it."""

@@ -30,6 +30,7 @@ from step.model.attestation import Attestation
 from step.model.fleet import Fleet, State
 from step.model.image import ImageRef
 from step.model.names import NoteName, ProjectName
+from step.model.payload import Payload
 from step.reattest.plan import Advance, Settings, Target, Validate
 
 # Half of what a batch may hold (grafeas/v1/grafeas.proto), in about a megabyte: what a server takes
@@ -81,7 +82,7 @@ class _Sent:
     names: dict[str, str]
 
 
-Step: TypeAlias = "Unmade | _Sent | StepError"
+_Step: TypeAlias = "Unmade | _Sent"
 
 
 @dataclass
@@ -116,8 +117,8 @@ class Batches:
                     yield from self._stored(step)
                 case Unmade():
                     yield self._failed(step)
-                case error:
-                    yield Failure(None, None, error)
+        if self._halted is not None:  # known once all that was under way has ended
+            yield Failure(None, None, self._halted)
 
     @property
     def halted(self) -> bool:
@@ -129,20 +130,39 @@ class Batches:
     def _resumed(self) -> Iterator[Made]:
         """What earlier runs signed and nobody has stored, verified again."""
         targets = {(str(each.name), each.key.id): each for each in self.targets}
-        for entry in self.journal.signed() if self.journal else ():
-            [signature] = entry.attestation.signatures
-            target = targets.get((entry.attestor, signature.key_id))
-            number = self.fleet.find(str(entry.image.digest))
-            if target is None or number is None:
-                continue
-            if self.fleet.state(number, target.number) is not State.LEFT:
-                continue
-            try:
-                target.attestor.verify(entry.attestation, entry.image)
-            except Unverified:
-                continue
-            self.fleet.settle(number, target.number, State.SIGNED)
-            yield Made(target, number, entry.image, entry.attestation)
+        try:
+            for entry in self.journal.signed() if self.journal else ():
+                if self._is_over:
+                    return
+                [signature] = entry.attestation.signatures
+                target = targets.get((entry.attestor, signature.key_id))
+                made = target and self._still_good(entry, target)
+                if made:
+                    self.fleet.settle(made.number, made.target.number, State.SIGNED)
+                    yield made
+        except StepError as error:  # a journal that cannot be read in the middle
+            self._halted = self._halted or error
+
+    def _still_good(self, entry: Signed, target: Target) -> Made | None:
+        """What an entry says that was signed, if that is what is to be stored now."""
+        digest = str(entry.image.digest)
+        number = self.fleet.find(digest)
+        if number is None or self.fleet.state(number, target.number) is not State.LEFT:
+            return None
+        image, attestation = self.fleet.image(number, digest), entry.attestation
+        # Whoever wrote it may have called the image by another name.
+        if image is None or attestation.payload != Payload.of(image).to_bytes():
+            return None
+        try:
+            target.attestor.verify(attestation, image)
+        except Unverified:
+            return None
+        return Made(target, number, image, attestation)
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether nothing more is to be begun."""
+        return self._halted is not None or self.stop()
 
     def _signings(self) -> Iterator[Iterator[Made | Unmade]]:
         """A job for each that is left, image by image, so that one is whole before the next."""
@@ -150,7 +170,7 @@ class Batches:
             for target in self.targets:
                 if self.fleet.state(number, target.number) is not State.LEFT:
                     continue
-                if self._halted or self.stop():
+                if self._is_over:
                     return
                 yield self._sign(target, number, digest)
 
@@ -170,7 +190,7 @@ class Batches:
 
     # Storing
 
-    def _storing(self, signed: Iterator[Made | Unmade]) -> Iterator[Iterator[Step]]:
+    def _storing(self, signed: Iterator[Made | Unmade]) -> Iterator[Iterator[_Step]]:
         """A job for each batch, and for what could not be signed."""
         batches: dict[ProjectName, list[Made]] = {}
         for made in signed:
@@ -178,7 +198,9 @@ class Batches:
                 yield iter([made])
                 continue
             if made.target.number not in self._proven:
-                yield iter(list(self._prove(made)))
+                # After a no, nothing of this target is tried: it is left, as if never signed.
+                if self._halted is None:
+                    yield iter(list(self._prove(made)))
                 continue
             batch = batches.setdefault(self.settings.home(made.target), [])
             batch.append(made)
@@ -188,10 +210,8 @@ class Batches:
         for batch in batches.values():
             if batch:
                 yield self._store_journalled(tuple(batch))
-        if self._halted is not None:
-            yield iter([self._halted])
 
-    def _prove(self, made: Made) -> Iterator[Step]:
+    def _prove(self, made: Made) -> Iterator[_Step]:
         """Show with one attestation of a target that it can be validated and stored.
 
         Only then do the others follow: what is wrong with key, note or role is wrong with all.
@@ -209,7 +229,7 @@ class Batches:
         for step in self._store([made]):
             if isinstance(step, Unmade):
                 self._halt_for(step.error)
-            elif isinstance(step, _Sent):
+            else:
                 self._proven.add(made.target.number)
             yield step
 
@@ -220,7 +240,7 @@ class Batches:
         else:
             self._halted = self._halted or error
 
-    def _store_journalled(self, batch: Sequence[Made]) -> Iterator[Step]:
+    def _store_journalled(self, batch: Sequence[Made]) -> Iterator[_Step]:
         try:
             self._journalled(batch)
         except StepError as error:  # what is not in the journal is not sent
@@ -237,7 +257,7 @@ class Batches:
                     Signed(made.image, str(made.target.name), made.attestation) for made in batch
                 )
 
-    def _store(self, batch: Sequence[Made], *, is_part: bool = False) -> Iterator[Step]:
+    def _store(self, batch: Sequence[Made], *, is_part: bool = False) -> Iterator[_Step]:
         """Create the attestations of a batch once each, whatever the service makes of it.
 
         What it does with a batch of which a part exists, or cannot be stored, is not documented
@@ -281,7 +301,7 @@ class Batches:
                 yield _Sent(batch, names)
                 return
 
-    def _halves(self, batch: Sequence[Made], error: StepError) -> Iterator[Step]:
+    def _halves(self, batch: Sequence[Made], error: StepError) -> Iterator[_Step]:
         """Each half for itself; one alone is there already, or cannot be stored."""
         if len(batch) > 1:
             middle = len(batch) // 2
@@ -292,11 +312,9 @@ class Batches:
         else:
             yield from _all_failed(batch, error)
 
-    def _by_note(self, batch: Sequence[Made], error: StepError) -> Iterator[Step]:
+    def _by_note(self, batch: Sequence[Made], error: StepError) -> Iterator[_Step]:
         """A refusal may be about one note of several: each for itself, then."""
-        notes: dict[NoteName, list[Made]] = {}
-        for made in batch:
-            notes.setdefault(made.target.attestor.note, []).append(made)
+        notes = _notes(batch)
         if len(notes) > 1 and not isinstance(error, Unavailable):
             for mine in notes.values():
                 yield from self._store(mine, is_part=True)
@@ -309,31 +327,29 @@ class Batches:
         clock, seen = self.connection.clock, set[tuple[int, int]]()
         begun = clock.elapsed()
 
-        def look() -> list[Made]:
-            for note in dict.fromkeys(made.target.attestor.note for made in batch):
-                missing = [
-                    made
-                    for made in batch
-                    if made.target.attestor.note == note
-                    and (made.target.number, made.number) not in seen
-                ]
+        def is_missing(made: Made) -> bool:
+            return (made.target.number, made.number) not in seen
+
+        def look() -> bool:
+            for note, mine in _notes(batch).items():
+                missing = list(filter(is_missing, mine))
                 images = [made.image for made in missing]
                 listed = Occurrences(self.connection).of_each(note, images) if missing else {}
                 for made in missing:
                     there = listed[made.image.digest]
                     if made.target.attestor.first_verified(there, made.image, made.target.key):
                         seen.add((made.target.number, made.number))
-            return [made for made in batch if (made.target.number, made.number) not in seen]
+            return len(seen) == len(batch)
 
         def pause(waited: timedelta) -> timedelta:
             # No more than half of the time is spent on reading.
             return max(eagerly(waited), (clock.elapsed() - begun) / 2)
 
-        left: list[Made] = []
-        for left, _, _ in poll(look, self.connection.deadline, patience, pause):
-            if not left:
+        for is_whole, _, _ in poll(look, self.connection.deadline, patience, pause):
+            if is_whole:
                 break
-        return [made for made in batch if made not in left], left
+        left = list(filter(is_missing, batch))
+        return [made for made in batch if not is_missing(made)], left
 
     # What came of it
 
@@ -372,6 +388,14 @@ class Batches:
 
 
 _PAIR = PairSettings()
+
+
+def _notes(batch: Sequence[Made]) -> dict[NoteName, list[Made]]:
+    """A batch by the notes that it is for."""
+    notes: dict[NoteName, list[Made]] = {}
+    for made in batch:
+        notes.setdefault(made.target.attestor.note, []).append(made)
+    return notes
 
 
 def _all_failed(batch: Sequence[Made], error: StepError) -> Iterator[Unmade]:

@@ -121,8 +121,9 @@ def prepare(
         if not any(target.signer is signer for target in targets):
             signer.key_on(targets[0].attestor)  # which says why not
     sources = [_source(name, attestors, numbers, wanted.key_id) for name in dict.fromkeys(lists)]
-    if wanted.key_id and not any(attestor.key(wanted.key_id) for attestor in attestors.values()):
-        names = ", ".join(map(str, attestors))
+    listing = [attestors[name] for name in lists if isinstance(name, AttestorName)]
+    if wanted.key_id and listing and not any(each.key(wanted.key_id) for each in listing):
+        names = ", ".join(str(each.name) for each in listing)
         raise BadInput(
             f"--from-key: {wanted.key_id} is listed by none of {names}",
             "Give the id as the attestor lists it: gcloud container binauthz attestors describe.",

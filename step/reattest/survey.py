@@ -38,16 +38,19 @@ _NAMELESS = ImageName("registry.invalid", "image")
 class NoteSource:
     """Images that are attested on a note: under keys of these attestors, or by anybody's word.
 
-    With `key_id`, by that key alone.
+    With `key_id`, by that key alone; by anybody's word, too, where there is no attestor.
     """
 
     note: NoteName
     attestors: tuple[int, ...] = ()
     key_id: str | None = None
 
-    def lists(self, statements: Sequence[tuple[int, Statement]]) -> bool:
-        """Whether an occurrence with these statements puts its image on the list."""
-        return not self.attestors or any(
+    def lists(self, occurrence: Occurrence, statements: Sequence[tuple[int, Statement]]) -> bool:
+        """Whether an occurrence, with what is said of it, puts its image on the list."""
+        if not self.attestors:
+            claimed = (signature.key_id for signature in occurrence.attestation.signatures)
+            return self.key_id is None or self.key_id in claimed
+        return any(
             isinstance(said, Verified)
             and number in self.attestors
             and self.key_id in (None, said.key_id)
@@ -100,13 +103,10 @@ class Survey:
         """What is to do, as far as it is known by now."""
         shares = tuple(self._share(target) for target in self.targets)
         calls = self._calls(shares)
-        rates = {name: self.connection.rates.a_minute.get(name) for name in calls}
-        times = [
-            timedelta(minutes=1) * calls[name] / rate * self.fleet.shard.count
-            for name, rate in rates.items()
-            if rate
-        ]
-        return Plan(len(self.fleet), str(self.fleet.shard), shares, calls, max(times, default=None))
+        rates = ((count, self.connection.rates.of(method)) for method, count in calls.items())
+        times = [timedelta(minutes=1) * count / rate for count, rate in rates if rate]
+        named = {method.name: count for method, count in calls.items() if count}
+        return Plan(len(self.fleet), str(self.fleet.shard), shares, named, max(times, default=None))
 
     def vouched(self, number: int, target: Target) -> bool:
         """Whether all whom a target needs have attested an image."""
@@ -158,7 +158,7 @@ class Survey:
             (bit, said) for bit, attestor in own for said in attestor.statements(occurrence, image)
         ]
         if number is None:
-            if not any(source.lists(statements) for source in sources):
+            if not any(source.lists(occurrence, statements) for source in sources):
                 return
             number = self.fleet.add(about.digest)
             if number is None:  # another shard's
@@ -226,7 +226,7 @@ class Survey:
             self.fleet.reasons(target.number, State.REFUSED),
         )
 
-    def _calls(self, shares: Sequence[Share]) -> dict[str, int]:
+    def _calls(self, shares: Sequence[Share]) -> dict[Method, int]:
         """How often each method is called, if nothing fails and all can be seen at once."""
         calls: dict[Method, int] = dict.fromkeys(
             (SIGN, VALIDATE, BATCH_CREATE_OCCURRENCES, LIST_NOTE_OCCURRENCES), 0
@@ -246,7 +246,7 @@ class Survey:
             if new:
                 pages = ceil((self._seen.get(note, 0) + new) / 1000)
                 calls[LIST_NOTE_OCCURRENCES] += min(pages, new)
-        return {method.name: count for method, count in calls.items() if count}
+        return calls
 
 
 def _reference(occurrence: Occurrence) -> str:

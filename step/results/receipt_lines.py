@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO
@@ -110,9 +110,10 @@ class ReceiptLines:
             raise unwritable(self.where, error) from None
 
 
-def write_receipts(where: str, result: Result, connection: Callable[[], Connection]) -> None:
+def write_receipts(
+    where: str, result: Result, connection: Callable[[], Connection], now: datetime
+) -> None:
     """Write the receipts of a whole result, as `ReceiptLines` does; raises what that raises."""
-    now = datetime.now(UTC)
     lines = ReceiptLines(where, result, Shard(), lambda: Storage(connection()), now).open()
     for row in result.rows:
         if isinstance(row, Receipt):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 
 from step.model.fleet import State
 from step.reattest.reattest import Reattestation
@@ -15,7 +15,7 @@ from step.results.result import Result
 _BAD = (State.FAILED, State.REFUSED, State.LEFT)
 
 
-def write_report(path: str, task: Reattestation, result: Result) -> None:
+def write_report(path: str, task: Reattestation, result: Result, now: datetime) -> None:
     """Write the page, as Markdown where the name says so; raises BadInput naming the path."""
     rows = tuple(task.tallies())
     if path.endswith(".md"):
@@ -24,7 +24,7 @@ def write_report(path: str, task: Reattestation, result: Result) -> None:
         return
     facts = [
         ("Images", f"{len(task.fleet):,}"),
-        ("Made", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"),
+        ("Made", f"{now:%Y-%m-%d %H:%M} UTC"),
     ]
     if str(task.fleet.shard) != "1/1":
         facts.append(("Part", str(task.fleet.shard)))

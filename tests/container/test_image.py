@@ -14,6 +14,7 @@ import sys
 import tarfile
 import time
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 import yaml
@@ -212,6 +213,13 @@ def test_on_a_read_only_root_nobody_writes(container: Container) -> None:
             assert "Read-only file system" in done.err, done.log
 
 
+def test_the_page_about_many_images_is_in_it(container: Container) -> None:
+    code = "from step.results.page import render; print(''.join(render('x', [], [], [])))"
+    page = container.read_only("-c", code, entrypoint=PYTHON)
+    assert page.out.startswith("<!doctype html>"), page.log
+    assert "<style>" in page.out
+
+
 def test_everything_works_as_nobody_on_a_read_only_root(
     container: Container, seed_file: Path, pushed: Pushed
 ) -> None:
@@ -237,15 +245,17 @@ def test_everything_works_as_nobody_on_a_read_only_root(
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             assert written.stat().st_uid == 65532
-            address = json.loads(written.read_text())["grpc"]
-            ask_everything(container, address, pushed)
+            ask_everything(container, json.loads(written.read_text()), pushed)
         finally:
             emulator.terminate()
 
 
-def ask_everything(container: Container, address: str, pushed: Pushed) -> None:
+def ask_everything(container: Container, ready: dict[str, Any], pushed: Pushed) -> None:
     """Run every verb that has something to ask, as nobody."""
-    env = {"BINAUTHZ_EMULATOR_HOST": address}
+    env = {
+        "BINAUTHZ_EMULATOR_HOST": ready["grpc"],
+        "STORAGE_EMULATOR_HOST": f"http://{ready['rest']}",
+    }
     image, attestor = pushed.image, ("--attestor", ATTESTOR)
 
     def run(*arguments: str, code: int = 0) -> str:
@@ -258,8 +268,11 @@ def ask_everything(container: Container, address: str, pushed: Pushed) -> None:
     tag = f"{pushed.name}:{pushed.tag}"
     form = ("--format", "json")
     [receipt] = json.loads(run("attest", tag, "--resolve-tags", *attestor, *form))["receipts"]
+    kept = ("--journal", "gs://bucket/journal", "--receipts", "gs://bucket/receipts")
+    again = json.loads(run("reattest", image, *attestor, "--yes", *kept, *form))
+    assert [each["status"] for each in again["receipts"]] == ["existing"]
     assert receipt["digest"] == pushed.digest
-    stored = read(address, receipt["occurrence"], ATTESTOR)
+    stored = read(ready["grpc"], receipt["occurrence"], ATTESTOR)
     assert stored.occurrence.resource_uri == f"https://{image}"
     assert "existing" in run("attest", image, *attestor)
     run("verify", image, *attestor)

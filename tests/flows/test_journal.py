@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from step.cloud.connection import Connection
 from step.cloud.storage import Storage
-from step.errors import BadInput, NotFound, Refused
+from step.errors import BadInput, NotAllowed, NotFound, Refused
 from step.journal import Ended, FileLines, Header, Journal, ObjectLines, Signed, journal_lines
 from step.model.attestation import Attestation, Signature
 from step.model.image import ImageRef
@@ -188,6 +188,19 @@ def test_a_lost_answer_is_ours_and_other_bytes_are_another_s(
     one.append(b'{"b": 1}\n')
     with pytest.raises(Refused, match="is there already, with other bytes"):
         other.append(b'{"c": 1}\n')
+
+
+def test_a_part_that_could_not_be_written_leaves_no_gap(storage: Storage, kms_world: World) -> None:
+    """The next run would take its number for free, and that of the part behind for another's."""
+    lines = ObjectLines(storage, FOLDER)
+    lines.append(b'{"a": 1}\n')
+    kms_world.emulator.fail("InsertObject=PERMISSION_DENIED:1")
+    with pytest.raises(NotAllowed):
+        lines.append(b'{"b": 1}\n')
+    lines.append(b'{"c": 1}\n')
+    again = ObjectLines(storage, FOLDER)
+    again.append(b'{"d": 1}\n')
+    assert list(ObjectLines(storage, FOLDER).earlier()) == [b'{"a": 1}', b'{"c": 1}', b'{"d": 1}']
 
 
 @pytest.mark.parametrize("fault", ["UNAVAILABLE:2", "RESOURCE_EXHAUSTED:2", "INTERNAL:1"])

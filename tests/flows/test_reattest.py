@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from grafeas import grafeas_v1
 
 from tests.fleets import (
     NEW,
@@ -21,8 +20,10 @@ from tests.fleets import (
     fleet_seed,
     names,
     once,
+    rotate,
+    target,
 )
-from tests.world import ATTESTOR, NOTE, PROJECT, Result, World
+from tests.world import ATTESTOR, NOTE, PROJECT, World
 
 IMAGES = names(12)
 
@@ -33,23 +34,6 @@ def fleet(make_world: Callable[..., World]) -> World:
     world = make_world(fleet_seed())
     attest_old(world, IMAGES)
     return world
-
-
-def rotate(
-    world: World, *more: str, source: Sequence[str] = ("--from-attestor", ATTESTOR)
-) -> Result:
-    """From the old key to the new one."""
-    return world.run(
-        *("reattest", *source, "--attestor", ATTESTOR, "--kms-key-version", NEW),
-        *("--yes", "--format", "json", *more),
-    )
-
-
-def target(result: Result) -> dict[str, Any]:
-    """The counts for the only attestor and key."""
-    [counts] = json.loads(result.out)["targets"]
-    assert isinstance(counts, dict)
-    return counts
 
 
 def test_all_that_the_old_key_attested_the_new_one_attests_once(fleet: World) -> None:
@@ -115,6 +99,14 @@ def test_a_note_lists_images_and_vouches_for_none(fleet: World) -> None:
     result = rotate(fleet, "--old-attestor", OTHER, source=["--from-attestor", NOTE])
     assert (result.code, target(result)["refused"]) == (3, 12)
     assert rotate(fleet, source=["--from-attestor", NOTE]).code == 0
+    assert attested(fleet) == once(IMAGES, OLD, NEW)
+
+
+def test_of_a_note_s_images_only_those_that_claim_a_key(fleet: World) -> None:
+    attest_old(fleet, names(2, start=500), NEW)
+    source = ["--from-attestor", NOTE, "--from-key", PREFIX + OLD]
+    result = rotate(fleet, source=source)
+    assert (result.code, target(result)["created"], target(result)["existing"]) == (0, 12, 0)
 
 
 def test_of_one_key_s_images_only_those(fleet: World) -> None:
@@ -241,82 +233,6 @@ def test_what_is_wrong_is_told_in_a_line(
     assert attested(fleet) == once(IMAGES, OLD)
 
 
-# What a service does with a batch
-
-
-@pytest.mark.parametrize(
-    "faults",
-    [
-        ["BatchCreateOccurrences=PARTIAL:2"],
-        ["BatchCreateOccurrences=DROP_ANSWER:2"],
-        ["BatchCreateOccurrences=UNAVAILABLE:2"],
-        ["BatchCreateOccurrences=SKIP_EXISTING"],
-        ["BatchCreateOccurrences=INVALID_ARGUMENT:1"],
-        ["BatchCreateOccurrences=RESOURCE_EXHAUSTED:3"],
-        ["BatchCreateOccurrences=DROP_ANSWER:1", "ListNoteOccurrences=STALE:30"],
-        ["AsymmetricSign=QUOTA:3"],
-        ["AsymmetricSign=CORRUPT_CHECKSUM:2", "ListNoteOccurrences=UNAVAILABLE:2"],
-        ["*=UNAVAILABLE:20%"],
-    ],
-    ids=lambda faults: ",".join(faults),
-)
-def test_whatever_the_service_makes_of_a_batch_each_is_there_once(
-    fleet: World, faults: list[str]
-) -> None:
-    """Run again where it says that it is to be."""
-    fleet.clock.sleep(timedelta(minutes=2))  # the old ones are old
-    fleet.emulator.fail(*faults)
-    result = rotate(fleet)
-    for _ in range(5):
-        if result.code == 0:
-            break
-        assert result.code == 8, result.out
-        result = rotate(fleet)
-    fleet.emulator.heal()
-    assert result.code == 0
-    assert attested(fleet) == once(IMAGES, OLD, NEW)
-
-
-def test_what_was_created_and_cannot_be_seen_has_a_code_of_its_own(fleet: World) -> None:
-    fleet.emulator.fail("BatchCreateOccurrences=NEVER_VISIBLE")
-    result = rotate(fleet)
-    assert (result.code, target(result)["failed"]) == (7, 12)
-    assert "could not be read back" in result.err
-
-
-@pytest.mark.parametrize(
-    ("fault", "code"),
-    [
-        ("ValidateAttestationOccurrence=NOT_VERIFIABLE", 3),
-        ("BatchCreateOccurrences=PERMISSION_DENIED", 4),
-        ("AsymmetricSign=PERMISSION_DENIED", 4),
-        ("AsymmetricSign=FAILED_PRECONDITION", 3),
-        ("AsymmetricSign=CORRUPT_SIGNATURE", 3),
-    ],
-)
-def test_what_is_wrong_with_all_ends_it_early(
-    make_world: Callable[..., World], fault: str, code: int
-) -> None:
-    world = make_world(fleet_seed())
-    images = names(200)
-    attest_old(world, images)
-    world.emulator.fail(fault)
-    before = world.count("AsymmetricSign")
-    result = rotate(world)
-    assert result.code == code, result.out
-    assert world.count("AsymmetricSign") - before <= 80
-    assert attested(world) == once(images, OLD)
-    world.emulator.heal()
-    assert rotate(world).code == 0
-    assert attested(world) == once(images, OLD, NEW)
-
-
-def test_validation_of_every_one_asks_for_every_one(fleet: World) -> None:
-    before = fleet.count("ValidateAttestationOccurrence")
-    assert rotate(fleet, "--validate", "every").code == 0
-    assert fleet.count("ValidateAttestationOccurrence") - before == 12
-
-
 # Journals
 
 
@@ -361,7 +277,40 @@ def test_a_forged_journal_makes_nothing(fleet: World, tmp_path: Path) -> None:
     assert attested(fleet) == once(IMAGES, OLD, NEW)
 
 
+def test_a_journal_that_calls_an_image_by_another_name_is_of_no_use(
+    fleet: World, tmp_path: Path
+) -> None:
+    """A signature is over the image's own name; a line that says another is not what was signed."""
+    journal = tmp_path / "journal.jsonl"
+    fleet.emulator.fail("BatchCreateOccurrences=PERMISSION_DENIED")
+    rotate(fleet, "--journal", str(journal))
+    fleet.emulator.heal()
+    text = journal.read_text()
+    assert "apps/web" in text
+    journal.write_text(text.replace("/apps/web", "/evil/web"))
+    assert rotate(fleet, "--journal", str(journal)).code == 0
+    client = fleet.client(grafeas_v1.GrafeasClient)
+    uris = {each.resource_uri for each in client.list_note_occurrences(name=NOTE)}
+    assert uris == {f"https://{image}" for image in IMAGES}
+
+
 # Reports
+
+
+def test_githubs_summary_has_the_counts_and_what_was_refused(
+    fleet: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    [stranger] = names(1, start=1000)
+    assert rotate(fleet, "--unverified", source=[IMAGES[0], stranger]).code == 0
+    assert rotate(fleet, source=[*IMAGES, names(1, start=2000)[0]]).code == 3
+    text = summary.read_text()
+    assert text.startswith("**An emulator said this")
+    assert "<th>Unverified</th>" in text
+    assert "<td><code>1</code></td></tr>" in text, "one of them"
+    assert "<td><code>11</code></td><td><code>1</code></td><td><code>1</code></td>" in text
+    assert names(1, start=2000)[0] in text
 
 
 def test_a_report_has_every_image(fleet: World, tmp_path: Path) -> None:

@@ -116,7 +116,8 @@ def test_a_cluster_s_images_are_attested_anew(fleet: World, tmp_path: Path) -> N
     statuses = [{"image": "web", "imageID": image} for image in IMAGES]
     unknown = {"image": "unknown:v1", "imageID": ""}
     pods = tmp_path / "pods.json"
-    pods.write_text(json.dumps(pod(containerStatuses=[*statuses, unknown])))
+    large = pod(containerStatuses=[*statuses, unknown]) | {"spec": "x" * (11 << 20)}
+    pods.write_text(json.dumps(large))
     result = fleet.run(
         *("reattest", "--from-pods", str(pods), "--attestor", ATTESTOR),
         *("--kms-key-version", NEW, "--yes"),

@@ -79,9 +79,13 @@ def test_very_many_reasons_are_one_in_the_end() -> None:
     assert sum(reasons.values()) == 3000
 
 
-@pytest.mark.parametrize("text", ["sha256:12", "sha256:" + "G" * 64, "x" * 64, "", "sha256:"])
+@pytest.mark.parametrize(
+    "text",
+    ["sha256:12", "sha256:" + "G" * 64, "x" * 64, "", "sha256:", "sha256:" + "AB" * 32, "ab" * 32],
+)
 def test_what_is_no_digest_is_none(text: str) -> None:
     fleet = Fleet(1, Shard())
+    fleet.add("sha256:" + "ab" * 32)
     assert text not in fleet
     with pytest.raises(BadInput):
         fleet.add(text)
